@@ -1,0 +1,98 @@
+//! The one error type of the crate.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in a form to branch on.
+///
+/// A refused request is not an error: it is [`Decision::Denied`](crate::Decision::Denied).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller passed something that can never work: a bad id, a malformed policy, a scope that is missing.
+    Invalid,
+    /// A model without a price in the catalogue.
+    UnknownModel,
+    /// The operation id was used before for a different request.
+    Conflict,
+    /// The result would not fit the 64-bit integer range. Nothing was changed.
+    Overflow,
+    /// A stored value is not what the crate writes: wrong type, or not an integer. Nothing was changed.
+    Corrupt,
+    /// The store's clock and the windows of the request could not be brought together.
+    Clock,
+    /// The store could not be reached, or refused to serve. Nothing was changed.
+    Unavailable,
+    /// The connection broke after the request may have reached the store: it may or may not have happened.
+    Ambiguous,
+    /// The store answered with something the crate does not understand, or refused the script.
+    Store,
+    /// A file could not be read or written.
+    Io,
+}
+
+/// An error that is cheap to clone and says what to do.
+#[derive(Clone)]
+pub struct Error {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { inner: Arc::new(Inner { kind, message: message.into(), source: None }) }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    pub(crate) fn with_source(
+        kind: ErrorKind,
+        message: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { kind, message: message.into(), source: Some(Box::new(source)) }) }
+    }
+
+    /// The kind, to branch on.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// Whether sending the same request again cannot do harm and may succeed.
+    ///
+    /// True when the store was not reached. For [`ErrorKind::Ambiguous`] it is false: the first attempt may have
+    /// landed. Give operations an id and the crate retries such a failure itself, once applied.
+    #[must_use]
+    pub fn is_retry_safe(&self) -> bool {
+        matches!(self.inner.kind, ErrorKind::Unavailable | ErrorKind::Clock)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error").field("kind", &self.inner.kind).field("message", &self.inner.message).finish()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.inner.source.as_deref().map(|source| source as _)
+    }
+}

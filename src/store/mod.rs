@@ -1,0 +1,60 @@
+//! Where scripts run: one small trait, an embedded engine and Redis behind it.
+
+mod clock;
+pub mod embedded;
+pub mod redis;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+
+use crate::error::Result;
+use crate::script::Script;
+
+/// One call of one script: what `EVALSHA` takes.
+#[derive(Clone, Debug)]
+pub struct ScriptCall {
+    /// The script to run.
+    pub script: &'static Script,
+    /// Every key the script touches, in the order of its contract.
+    pub keys: Vec<String>,
+    /// Its arguments, in the order of its contract.
+    pub args: Vec<String>,
+    /// Whether sending it twice does what sending it once does: it only reads, or it carries an operation id.
+    pub idempotent: bool,
+}
+
+/// What a script answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Lua `nil` or `false`.
+    Null,
+    /// A Lua number, always whole.
+    Int(i64),
+    /// A Lua string.
+    Text(String),
+    /// `{ok = …}`.
+    Status(String),
+    /// A Lua array.
+    Array(Vec<Reply>),
+    /// An error the script returned or a command in it raised: `CODE text`.
+    Error(String),
+}
+
+/// The future of [`Store::run`].
+pub type RunFuture<'a> = Pin<Box<dyn Future<Output = Result<Reply>> + Send + 'a>>;
+
+/// Runs script calls. It knows keys and arguments, not what they mean.
+pub trait Store: fmt::Debug + Send + Sync {
+    /// Runs one call atomically and gives its reply.
+    ///
+    /// # Errors
+    /// `Unavailable` when the call cannot have reached the store, `Ambiguous` when it may have and no reply came,
+    /// `Store` when the store refused to run it. What the script itself answers, errors too, is a [`Reply`].
+    fn run<'a>(&'a self, call: &'a ScriptCall) -> RunFuture<'a>;
+
+    /// What this store is, for people and logs: `embedded`, `redis://host:6379/0`. Never a password.
+    fn describe(&self) -> String;
+}

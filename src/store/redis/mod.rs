@@ -1,0 +1,1 @@
+//! Scripts on a Redis or Valkey server.
