@@ -59,34 +59,103 @@ impl Usage {
         Self { tier, ..self }
     }
 
+    /// The count of one kind.
+    #[must_use]
+    pub fn tokens(&self, kind: TokenKind) -> u64 {
+        match kind {
+            TokenKind::Input => self.input,
+            TokenKind::CacheRead => self.cache_read,
+            TokenKind::CacheWrite5m => self.cache_write_5m,
+            TokenKind::CacheWrite1h => self.cache_write_1h,
+            TokenKind::AudioInput => self.audio_input,
+            TokenKind::AudioCacheRead => self.audio_cache_read,
+            TokenKind::AudioCacheWrite => self.audio_cache_write,
+            TokenKind::Output => self.output,
+            TokenKind::Reasoning => self.reasoning,
+            TokenKind::AudioOutput => self.audio_output,
+        }
+    }
+
     /// All tokens of the prompt, cached or not, text or audio. Saturates at `u64::MAX`.
     ///
     /// This is the length that context tiers ("above 200,000 tokens") are decided by.
     #[must_use]
     pub fn prompt_tokens(&self) -> u64 {
-        [
-            self.input,
-            self.cache_read,
-            self.cache_write_5m,
-            self.cache_write_1h,
-            self.audio_input,
-            self.audio_cache_read,
-            self.audio_cache_write,
-        ]
-        .into_iter()
-        .fold(0, u64::saturating_add)
+        self.sum(&TokenKind::PROMPT)
     }
 
     /// All generated tokens: text, reasoning and audio. Saturates at `u64::MAX`.
     #[must_use]
     pub fn completion_tokens(&self) -> u64 {
-        self.output.saturating_add(self.reasoning).saturating_add(self.audio_output)
+        self.sum(&TokenKind::COMPLETION)
     }
 
     /// Prompt and generated tokens together. Saturates at `u64::MAX`.
     #[must_use]
     pub fn total_tokens(&self) -> u64 {
         self.prompt_tokens().saturating_add(self.completion_tokens())
+    }
+
+    fn sum(&self, kinds: &[TokenKind]) -> u64 {
+        kinds.iter().fold(0, |sum, kind| sum.saturating_add(self.tokens(*kind)))
+    }
+}
+
+/// The kinds of token that are counted and priced apart, named like the fields of [`Usage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TokenKind {
+    /// [`Usage::input`]
+    Input,
+    /// [`Usage::cache_read`]
+    CacheRead,
+    /// [`Usage::cache_write_5m`]
+    CacheWrite5m,
+    /// [`Usage::cache_write_1h`]
+    CacheWrite1h,
+    /// [`Usage::audio_input`]
+    AudioInput,
+    /// [`Usage::audio_cache_read`]
+    AudioCacheRead,
+    /// [`Usage::audio_cache_write`]
+    AudioCacheWrite,
+    /// [`Usage::output`]
+    Output,
+    /// [`Usage::reasoning`]
+    Reasoning,
+    /// [`Usage::audio_output`]
+    AudioOutput,
+}
+
+impl TokenKind {
+    /// The kinds a prompt consists of.
+    pub const PROMPT: [Self; 7] = [
+        Self::Input,
+        Self::CacheRead,
+        Self::CacheWrite5m,
+        Self::CacheWrite1h,
+        Self::AudioInput,
+        Self::AudioCacheRead,
+        Self::AudioCacheWrite,
+    ];
+    /// The kinds a completion consists of.
+    pub const COMPLETION: [Self; 3] = [Self::Output, Self::Reasoning, Self::AudioOutput];
+    pub(super) const COUNT: usize = Self::PROMPT.len() + Self::COMPLETION.len();
+}
+
+impl fmt::Display for TokenKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Input => "input",
+            Self::CacheRead => "cache_read",
+            Self::CacheWrite5m => "cache_write_5m",
+            Self::CacheWrite1h => "cache_write_1h",
+            Self::AudioInput => "audio_input",
+            Self::AudioCacheRead => "audio_cache_read",
+            Self::AudioCacheWrite => "audio_cache_write",
+            Self::Output => "output",
+            Self::Reasoning => "reasoning",
+            Self::AudioOutput => "audio_output",
+        })
     }
 }
 
@@ -103,6 +172,10 @@ pub enum ServiceTier {
     Flex,
     /// Faster at a higher price.
     Priority,
+}
+
+impl ServiceTier {
+    pub(super) const COUNT: usize = 4;
 }
 
 impl fmt::Display for ServiceTier {

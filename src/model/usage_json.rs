@@ -41,16 +41,14 @@ impl Usage {
         let usage = usage_object(value)?;
         let anthropic_cache = ANTHROPIC_CACHE.into_iter().find(|field| counts_something(usage, field));
         let Some(cache_field) = anthropic_cache else {
-            return if is_present(usage, "prompt_tokens") || is_present(usage, "completion_tokens") {
-                Self::from_openai_json(value)
-            } else if ANTHROPIC_CACHE.into_iter().any(|field| is_present(usage, field)) {
-                Self::from_anthropic_json(value)
-            } else {
-                Self::from_openai_json(value)
-            };
+            // Nothing cached, so the two conventions only differ in where they put thinking.
+            let chat = is_present(usage, "prompt_tokens") || is_present(usage, "completion_tokens");
+            let anthropic = !chat && ANTHROPIC_CACHE.into_iter().any(|field| is_present(usage, field));
+            return if anthropic { Self::from_anthropic_json(value) } else { Self::from_openai_json(value) };
         };
         // Gateways that speak OpenAI's form repeat Anthropic's fields beside it; the details then say what is inside.
-        if is_present(usage, "prompt_tokens_details") {
+        let (details, _) = details(usage, &["prompt_tokens_details"])?;
+        if details.is_some_and(|details| is_present(details, "cached_tokens")) {
             return Self::from_openai_json(value);
         }
         if is_present(usage, "prompt_tokens") || is_present(usage, "input_tokens_details") {
