@@ -18,7 +18,7 @@ const DAY_S: u32 = 24 * HOUR_S;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Per {
-    /// Each minute. All zones share it: their offsets are whole minutes.
+    /// Each minute. All zones share it: offsets from UTC are whole minutes (in Liberia since 1972).
     Minute,
     /// Each hour of the local clock. The hour that repeats when clocks go back is two windows.
     Hour,
@@ -122,7 +122,7 @@ impl fmt::Display for Interval {
         let seconds = self.secs();
         let (unit_s, unit) = [(DAY_S, 'd'), (HOUR_S, 'h'), (MINUTE_S, 'm')]
             .into_iter()
-            .find(|(unit_s, _)| seconds % unit_s == 0)
+            .find(|(unit_s, _)| seconds.is_multiple_of(*unit_s))
             .unwrap_or((1, 's'));
         write!(f, "{}{unit}", seconds / unit_s)
     }
