@@ -11,3 +11,6 @@ pub use catalogue::{PriceCatalogue, Unpriced};
 pub use money::Money;
 pub use price::{Cost, Price};
 pub use usage::{ServiceTier, TokenKind, Usage};
+mod window;
+
+pub use window::{Interval, Per, Span, Window};
