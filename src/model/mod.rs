@@ -6,11 +6,10 @@ mod price;
 mod price_field;
 mod usage;
 mod usage_json;
+mod window;
 
 pub use catalogue::{PriceCatalogue, Unpriced};
 pub use money::Money;
 pub use price::{Cost, Price};
 pub use usage::{ServiceTier, TokenKind, Usage};
-mod window;
-
 pub use window::{Interval, Per, Span, Window};

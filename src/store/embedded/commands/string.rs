@@ -1,0 +1,147 @@
+//! Strings and counters.
+
+use super::super::bytes::Bytes;
+use super::super::keyspace::Value;
+use super::super::session::Session;
+use super::{
+    ANY, Answer, Arg, Command, Keys, NOT_AN_INTEGER, OVERFLOW, Outcome, Refusal, SYNTAX, WRONG_TYPE, count, int,
+    invalid_expire_time, of_keys, reads, writes,
+};
+
+pub(super) static COMMANDS: &[Command] = &[
+    reads("get", 1, 1, get),
+    of_keys(reads("mget", 1, ANY, mget), Keys::All),
+    writes("set", 2, ANY, set),
+    reads("strlen", 1, 1, strlen),
+    writes("incr", 1, 1, |session, args| add(session, &args[0], 1)),
+    writes("decr", 1, 1, |session, args| add(session, &args[0], -1)),
+    writes("incrby", 2, 2, |session, args| add(session, &args[0], int(&args[1])?)),
+    writes("decrby", 2, 2, decrby),
+];
+
+fn text<'a>(session: &'a Session, key: &[u8]) -> Result<Option<&'a Bytes>, Refusal> {
+    match session.get(key) {
+        None => Ok(None),
+        Some(Value::Text(text)) => Ok(Some(text)),
+        Some(_) => Err(WRONG_TYPE),
+    }
+}
+
+fn get(session: &mut Session, args: &[Arg]) -> Outcome {
+    Ok(text(session, &args[0])?.into())
+}
+
+/// A key of another type counts as absent, as in Redis.
+fn mget(session: &mut Session, args: &[Arg]) -> Outcome {
+    Ok(Answer::Array(args.iter().map(|key| text(session, key).ok().flatten().into()).collect()))
+}
+
+fn strlen(session: &mut Session, args: &[Arg]) -> Outcome {
+    Ok(count(text(session, &args[0])?.map_or(0, |text| text.as_bytes().len())))
+}
+
+fn add(session: &mut Session, key: &[u8], by: i64) -> Outcome {
+    match session.get_mut(key) {
+        None => {
+            session.insert(key, Value::Text(Bytes::Int(by)));
+            Ok(Answer::Int(by))
+        }
+        Some(Value::Text(text)) => {
+            let sum = text.as_i64().ok_or(NOT_AN_INTEGER)?.checked_add(by).ok_or(OVERFLOW)?;
+            *text = Bytes::Int(sum);
+            Ok(Answer::Int(sum))
+        }
+        Some(_) => Err(WRONG_TYPE),
+    }
+}
+
+fn decrby(session: &mut Session, args: &[Arg]) -> Outcome {
+    let by = int(&args[1])?.checked_neg().ok_or(Refusal::fixed("ERR decrement would overflow"))?;
+    add(session, &args[0], by)
+}
+
+/// The options of one `SET`.
+#[derive(Default)]
+struct SetOptions<'a> {
+    only_new: bool,
+    only_existing: bool,
+    get: bool,
+    keep_ttl: bool,
+    /// The option's name and its value, not yet read: Redis reads it after all options.
+    end: Option<(End, &'a Arg)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Ex,
+    Px,
+    ExAt,
+    PxAt,
+}
+
+impl<'a> SetOptions<'a> {
+    /// Redis's rule (t_string.c, `parseExtendedStringArgumentsOrReply`): the same time option twice is fine, the last counts.
+    fn parse(args: &'a [Arg]) -> Result<Self, Refusal> {
+        let mut options = Self::default();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            match arg.to_ascii_lowercase().as_slice() {
+                b"nx" if !options.only_existing => options.only_new = true,
+                b"xx" if !options.only_new => options.only_existing = true,
+                b"get" => options.get = true,
+                b"keepttl" if options.end.is_none() => options.keep_ttl = true,
+                name => {
+                    let end = match name {
+                        b"ex" => End::Ex,
+                        b"px" => End::Px,
+                        b"exat" => End::ExAt,
+                        b"pxat" => End::PxAt,
+                        _ => return Err(SYNTAX),
+                    };
+                    if options.keep_ttl || options.end.is_some_and(|(other, _)| other != end) {
+                        return Err(SYNTAX);
+                    }
+                    options.end = Some((end, args.next().ok_or(SYNTAX)?));
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    fn end_ms(&self, now_ms: i64) -> Result<Option<i64>, Refusal> {
+        let Some((end, arg)) = self.end else { return Ok(None) };
+        let invalid = || invalid_expire_time("set");
+        let number = int(arg)?;
+        if number <= 0 {
+            return Err(invalid());
+        }
+        let ms = match end {
+            End::Ex | End::ExAt => number.checked_mul(1000),
+            End::Px | End::PxAt => Some(number),
+        };
+        let at_ms = match end {
+            End::Ex | End::Px => ms.and_then(|ms| ms.checked_add(now_ms)),
+            End::ExAt | End::PxAt => ms,
+        };
+        at_ms.map(Some).ok_or_else(invalid)
+    }
+}
+
+fn set(session: &mut Session, args: &[Arg]) -> Outcome {
+    let (key, value) = (&args[0], &args[1]);
+    let options = SetOptions::parse(&args[2..])?;
+    let mut end_ms = options.end_ms(session.now_ms())?;
+    let old = if options.get { text(session, key)?.into() } else { Answer::Null };
+    let current_end = session.end_ms(key);
+    if (options.only_new && current_end.is_some()) || (options.only_existing && current_end.is_none()) {
+        return Ok(old);
+    }
+    if options.keep_ttl {
+        end_ms = current_end.flatten();
+    }
+    session.insert(key, Value::Text(Bytes::new(value)));
+    if end_ms.is_some() {
+        session.set_end(key, end_ms);
+    }
+    Ok(if options.get { old } else { Answer::Status("OK") })
+}
