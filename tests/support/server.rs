@@ -89,8 +89,9 @@ impl Server {
             _ => (name.as_str(), "latest"),
         };
         let program = if repository.contains("valkey") { "valkey-server" } else { "redis-server" };
-        let command: Vec<String> =
-            [program, "--save", "", "--appendonly", "no"].iter().chain(options).map(ToString::to_string).collect();
+        // Images other than the official ones refuse clients from outside the container by default.
+        let settings = [program, "--save", "", "--appendonly", "no", "--protected-mode", "no"];
+        let command: Vec<String> = settings.iter().chain(options).map(ToString::to_string).collect();
         let image = GenericImage::new(repository, tag)
             .with_exposed_port(6379.tcp())
             .with_wait_for(WaitFor::message_on_stdout("Ready to accept connections"))
