@@ -1,4 +1,7 @@
 //! Pulls `lua/lib/` pieces into a script: `-- @include NAME` stands for `lua/lib/NAME.lua`, once each.
+//!
+//! A server runs the whole text at every call and makes every function that it passes anew. So an include stands in the
+//! innermost block that needs its functions, and costs nothing to the calls that do not come there.
 
 use std::fmt::Write as _;
 
@@ -26,7 +29,7 @@ fn append(lua: &Dir<'_>, path: &str, done: &mut Vec<String>, text: &mut String) 
         return;
     };
     for line in source.lines() {
-        match line.strip_prefix(INCLUDE) {
+        match line.trim_start().strip_prefix(INCLUDE) {
             Some(piece) => append(lua, &format!("lib/{}.lua", piece.trim()), done, text),
             None => {
                 text.push_str(line);

@@ -67,8 +67,8 @@ impl Script {
     fn load(op: Op) -> Self {
         let text = include::resolve(&LUA, op.contract().name);
         let shebang_len = if text.starts_with("#!") { text.find('\n').map_or(0, |end| end + 1) } else { 0 };
-        let sha1 = sha1_smol::Sha1::from(&text).hexdigest();
-        let plain_sha1 = sha1_smol::Sha1::from(&text[shebang_len..]).hexdigest();
+        let sha1 = sha1_smol::Sha1::from(&text).digest().to_string();
+        let plain_sha1 = sha1_smol::Sha1::from(&text[shebang_len..]).digest().to_string();
         Self { op, text, sha1, plain_sha1, shebang_len }
     }
 }
@@ -84,4 +84,60 @@ pub fn all() -> &'static [Script] {
 #[must_use]
 pub fn of(op: Op) -> &'static Script {
     &all()[op as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines with which the file of a script must begin.
+    fn header(contract: &Contract) -> String {
+        let Contract { name, purpose, keys, args, reply, errors, writes } = contract;
+        let shebang = if *writes { "#!lua" } else { "#!lua flags=no-writes" };
+        let replies: String = reply.iter().map(|reply| format!("-- REPLY   {reply}\n")).collect();
+        format!(
+            "{shebang}\n-- {name}: {purpose}\n-- KEYS    {keys}\n-- ARGV    {args}\n{replies}-- ERRORS  {errors}\n-- COST    "
+        )
+    }
+
+    #[test]
+    fn every_lua_file_opens_with_the_contract_declared_here() {
+        for script in all() {
+            let header = header(script.contract());
+            assert!(script.text().starts_with(&header), "lua/{}.lua should begin with\n{header}", script.name());
+        }
+    }
+
+    #[test]
+    fn every_lua_file_is_an_operation_and_every_operation_is_in_its_place() {
+        let mut files: Vec<_> = LUA.files().filter_map(|file| file.path().file_stem()?.to_str()).collect();
+        let mut names: Vec<_> = Op::ALL.iter().map(|op| op.contract().name).collect();
+        files.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(files, names);
+        for (place, op) in Op::ALL.iter().enumerate() {
+            assert_eq!((*op as usize, of(*op).op()), (place, *op));
+        }
+    }
+
+    #[test]
+    fn includes_are_resolved_once_each() {
+        for script in all() {
+            assert!(!script.text().contains("@include") && !script.text().contains("is missing'"), "{}", script.name());
+            let functions: Vec<_> = script.text().lines().filter(|line| line.starts_with("local function ")).collect();
+            for function in &functions {
+                assert_eq!(functions.iter().filter(|other| *other == function).count(), 1, "{function}");
+            }
+        }
+    }
+
+    #[test]
+    fn sha1_is_over_the_final_text_and_the_plain_text_lacks_only_the_first_line() {
+        for script in all() {
+            assert_eq!(script.sha1(), sha1_smol::Sha1::from(script.text()).digest().to_string());
+            assert_eq!(script.plain_sha1(), sha1_smol::Sha1::from(script.plain_text()).digest().to_string());
+            let (shebang, rest) = script.text().split_once('\n').unwrap();
+            assert!(shebang.starts_with("#!lua") && rest == script.plain_text());
+        }
+    }
 }

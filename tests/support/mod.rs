@@ -1,0 +1,13 @@
+//! What the tests stand on: a Redis server of their own, and a proxy that loses requests and replies.
+//!
+//! Every file in `tests/` that needs one says `mod support;`.
+
+// Each test binary compiles this module for itself and uses a part of it; a set-up that fails should stop the test.
+#![allow(dead_code, unused_imports, unreachable_pub)]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+pub mod proxy;
+pub mod server;
+
+pub use proxy::{Fault, Proxy};
+pub use server::{Server, server_url};

@@ -1,0 +1,289 @@
+//! Redis servers for tests: a private one per [`Server`], a shared one per test binary by [`server_url`].
+//!
+//! A private server comes from `COSTGUARD_TEST_SERVER` (a program), else `redis-server` or `valkey-server` on the PATH,
+//! else Docker (the image in `COSTGUARD_TEST_IMAGE`, by default [`DEFAULT_IMAGE`]). Nothing is ever skipped: where no
+//! server can be had, the test fails and says how to get one.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use testcontainers::core::{IntoContainerPort, WaitFor};
+use testcontainers::runners::SyncRunner;
+use testcontainers::{Container, GenericImage, ImageExt};
+
+/// The container image used when no server program is at hand.
+pub const DEFAULT_IMAGE: &str = "redis:7-alpine";
+
+/// How long a server may take to answer its first command.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// How many ports are tried: another process may take a free port before the server binds it.
+const PORT_TRIES: usize = 5;
+
+/// The URL of a server that all tests of this binary share.
+///
+/// `COSTGUARD_TEST_REDIS_URL` where it is set, used as it is; else a private server, started once. Use a key prefix of
+/// your own, and never flush, fill or kill it: a test that does starts its own [`Server`].
+pub fn server_url() -> String {
+    static SHARED: OnceLock<Server> = OnceLock::new();
+    match std::env::var("COSTGUARD_TEST_REDIS_URL") {
+        Ok(url) if !url.is_empty() => url,
+        _ => SHARED.get_or_init(Server::start).url(),
+    }
+}
+
+/// A Redis server of the test's own, empty, without persistence. It ends with this value, or with the test process.
+pub struct Server {
+    addr: SocketAddr,
+    home: Home,
+}
+
+enum Home {
+    Process(Process),
+    // `Option`, so that `drop` can move it to a thread.
+    Container { container: Option<Box<Container<GenericImage>>>, _watchdog: Watchdog },
+}
+
+impl Server {
+    /// Starts a server with default settings.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with more options, as its command line takes them: `&["--maxmemory", "10mb"]`.
+    pub fn start_with(options: &[&str]) -> Self {
+        match server_program() {
+            Some(program) => Self::start_process(&program, options),
+            None => Self::start_container(options),
+        }
+    }
+
+    /// Starts this server program.
+    pub fn start_process(program: &Path, options: &[&str]) -> Self {
+        let mut failures = String::new();
+        for _ in 0..PORT_TRIES {
+            let addr = free_addr();
+            let mut process = Process::spawn(program, addr, options);
+            match process.wait_until_ready(addr) {
+                Ok(()) => return Self { addr, home: Home::Process(process) },
+                Err(reason) => failures = format!("{reason}\nits log:\n{}", process.log()),
+            }
+            // Wrong options fail on every port alike.
+            if !failures.contains("Address already in use") {
+                break;
+            }
+        }
+        panic!("{} did not start with options {options:?}: {failures}", program.display());
+    }
+
+    fn start_container(options: &[&str]) -> Self {
+        let name = std::env::var("COSTGUARD_TEST_IMAGE").unwrap_or_else(|_| DEFAULT_IMAGE.to_owned());
+        let (repository, tag) = match name.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+            _ => (name.as_str(), "latest"),
+        };
+        let program = if repository.contains("valkey") { "valkey-server" } else { "redis-server" };
+        // Images other than the official ones refuse clients from outside the container by default.
+        let settings = [program, "--save", "", "--appendonly", "no", "--protected-mode", "no"];
+        let command: Vec<String> = settings.iter().chain(options).map(ToString::to_string).collect();
+        let image = GenericImage::new(repository, tag)
+            .with_exposed_port(6379.tcp())
+            .with_wait_for(WaitFor::message_on_stdout("Ready to accept connections"))
+            .with_cmd(command);
+        // The blocking runner brings its own runtime, which may not start inside a test's.
+        let started = thread::spawn(move || {
+            let container = image.start()?;
+            let port = container.get_host_port_ipv4(6379.tcp())?;
+            Ok::<_, testcontainers::TestcontainersError>((container, port))
+        })
+        .join()
+        .expect("the thread that starts the container ends");
+        let (container, port) = started.unwrap_or_else(|error| {
+            panic!(
+                "no Redis for the tests: COSTGUARD_TEST_REDIS_URL is not set, neither redis-server nor valkey-server is \
+                 on the PATH, and Docker could not run {name} ({error}). Run scripts/test, which installs one."
+            )
+        });
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let watchdog = Watchdog::start("docker rm --force --volumes \"$1\" >/dev/null 2>&1", &[container.id()]);
+        Self { addr, home: Home::Container { container: Some(Box::new(container)), _watchdog: watchdog } }
+    }
+
+    /// `redis://127.0.0.1:<port>/0`.
+    pub fn url(&self) -> String {
+        format!("redis://{}/0", self.addr)
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The id of the server's process, for tests that signal it.
+    ///
+    /// # Panics
+    /// When the server runs in a container: such a test needs a server program on the PATH.
+    pub fn pid(&self) -> u32 {
+        match &self.home {
+            Home::Process(process) => process.child.id(),
+            Home::Container { .. } => panic!("this test signals its server: put redis-server on the PATH"),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Home::Container { container, .. } = &mut self.home {
+            let container = container.take();
+            // Like its start: the container's own runtime may not run inside a test's.
+            let _ = thread::spawn(move || drop(container)).join();
+        }
+    }
+}
+
+/// A server program run as a child process.
+struct Process {
+    child: Child,
+    watchdog: Watchdog,
+    dir: TempDir,
+}
+
+impl Process {
+    fn spawn(program: &Path, addr: SocketAddr, options: &[&str]) -> Self {
+        let dir = tempfile::Builder::new().prefix("costguard-redis-").tempdir().expect("a temporary directory");
+        let child = Command::new(program)
+            .args(["--bind", &addr.ip().to_string(), "--port", &addr.port().to_string()])
+            .args(["--save", "", "--appendonly", "no", "--logfile", "server.log"])
+            .arg("--dir")
+            .arg(dir.path())
+            .args(options)
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} could not be started: {error}", program.display()));
+        let script = "kill -9 \"$1\"; rm -rf \"$2\"";
+        let watchdog = Watchdog::start(script, &[&child.id().to_string(), &dir.path().to_string_lossy()]);
+        Self { child, watchdog, dir }
+    }
+
+    fn wait_until_ready(&mut self, addr: SocketAddr) -> Result<(), String> {
+        // Asking for its directory tells our server from another that may have taken the port.
+        let dir = self.dir.path().canonicalize().expect("the temporary directory exists");
+        let dir = dir.to_string_lossy();
+        let deadline = Instant::now() + START_LIMIT;
+        let mut last = String::from("no answer");
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("the child can be asked") {
+                return Err(format!("it ended with {status}"));
+            }
+            match ask(addr, "CONFIG GET dir\r\n", &dir) {
+                Ok(()) => return Ok(()),
+                Err(reason) => last = reason,
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Err(format!("it did not answer within {START_LIMIT:?}: {last}"))
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The watchdog first: once the child is reaped, its id may belong to another process.
+        self.watchdog.dismiss();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A shell that cleans up when this process is gone.
+///
+/// A `static` is never dropped and a killed process drops nothing, but the pipe to the shell closes in every case.
+struct Watchdog {
+    shell: Child,
+}
+
+impl Watchdog {
+    fn start(script: &str, args: &[&str]) -> Self {
+        let shell = Command::new("sh")
+            .args(["-c", &format!("trap '' INT TERM HUP; read -r _; {script}"), "watchdog"])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh starts");
+        Self { shell }
+    }
+
+    fn dismiss(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.dismiss();
+    }
+}
+
+/// The server program the tests use, if there is one.
+///
+/// # Panics
+/// When `COSTGUARD_TEST_SERVER` names a program that does not exist: another one would not be what was asked for.
+pub fn server_program() -> Option<PathBuf> {
+    if let Some(wanted) = std::env::var_os("COSTGUARD_TEST_SERVER").filter(|name| !name.is_empty()) {
+        let found = on_path(Path::new(&wanted));
+        assert!(found.is_some(), "COSTGUARD_TEST_SERVER names {wanted:?}, which is not an existing program");
+        return found;
+    }
+    ["redis-server", "valkey-server"].iter().find_map(|name| on_path(Path::new(name)))
+}
+
+fn on_path(program: &Path) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        // Made absolute, because the server is started in its own directory.
+        return program.canonicalize().ok().filter(|path| path.is_file());
+    }
+    let dirs = std::env::var_os("PATH")?;
+    std::env::split_paths(&dirs).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+fn free_addr() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on 127.0.0.1");
+    listener.local_addr().expect("a bound listener has an address")
+}
+
+/// Sends one inline command and waits until the answer holds `expected`.
+fn ask(addr: SocketAddr, command: &str, expected: &str) -> Result<(), String> {
+    let timeout = Duration::from_secs(1);
+    let mut stream = TcpStream::connect_timeout(&addr, timeout).map_err(|error| error.to_string())?;
+    stream.set_read_timeout(Some(timeout)).map_err(|error| error.to_string())?;
+    stream.write_all(command.as_bytes()).map_err(|error| error.to_string())?;
+    let mut answer = Vec::new();
+    let mut part = [0; 1024];
+    loop {
+        let n = stream.read(&mut part).map_err(|error| error.to_string())?;
+        answer.extend_from_slice(&part[..n]);
+        let text = String::from_utf8_lossy(&answer);
+        // A server that asks for a password is up as well.
+        if text.contains(expected) || text.starts_with("-NOAUTH") {
+            return Ok(());
+        }
+        if n == 0 || text.starts_with('-') {
+            return Err(text.into_owned());
+        }
+    }
+}
