@@ -10,7 +10,7 @@ use super::commands::{self, Answer, Arg, Command, Refusal};
 use super::vm::{SharedSession, lock};
 
 const NOT_TEXT: Refusal = Refusal::fixed("ERR Lua redis lib command arguments must be strings or integers");
-const NO_COMMAND: Refusal = Refusal::fixed("ERR Please specify at least one argument for this redis.call() call");
+const NO_COMMAND: Refusal = Refusal::fixed("ERR Please specify at least one argument for this redis lib call");
 
 /// From here on a number's digits depend on the server's version.
 const LARGEST_NUMBER: u64 = 1_000_000_000_000_000;
@@ -41,8 +41,6 @@ pub(super) fn native(lua: &Lua, session: &SharedSession) -> mlua::Result<Table> 
     native.set("try", redis_pcall(lua, session.clone())?)?;
     native.set("failure_text", lua.create_function(|_, failure: mlua::Error| Ok(failure_text(&failure)))?)?;
     native.set("script_line", lua.create_function(|lua, ()| Ok(script_line(lua)))?)?;
-    native
-        .set("whole", lua.create_function(|_, number: Option<Either<NotText, BString>>| Ok(number.and_then(whole)))?)?;
     native.set(
         "sha1hex",
         lua.create_function(|_, text: BString| Ok(sha1_smol::Sha1::from(&*text).digest().to_string()))?,
@@ -133,14 +131,6 @@ fn into_lua(lua: &Lua, answer: Answer) -> mlua::Result<Out> {
             Either::Right(Either::Right(Value::Table(table)))
         }
     })
-}
-
-/// `%.0f` of a number that is whole and not so large that its digits need care.
-fn whole(value: Either<NotText, BString>) -> Option<String> {
-    match value {
-        Either::Left(NotText(Value::Integer(number))) if number.unsigned_abs() < 1 << 53 => Some(number.to_string()),
-        _ => None,
-    }
 }
 
 /// The words of a refusal, out of the wrapping it got on its way through Lua.

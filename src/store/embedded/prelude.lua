@@ -46,18 +46,6 @@ function globals.xpcall(body, handler)
   end)
 end
 
--- Scripts write amounts with '%.0f', and C's printf takes 300 ns for that; the digits are the same.
-local format, whole = string.format, native.whole
-function string.format(pattern, ...)
-  if pattern == '%.0f' then
-    local text = whole(...)
-    if text then
-      return text
-    end
-  end
-  return format(pattern, ...)
-end
-
 local function single_field(field)
   return function(...)
     local text = ...

@@ -118,7 +118,7 @@ pub(super) fn find(name: &[u8]) -> Result<&'static Command, Refusal> {
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
     BY_NAME.get(name.as_str()).copied().ok_or_else(|| {
         Refusal::owned(format!(
-            "ERR Unknown Redis command called from script: the embedded engine has no '{name}', only what its scripts use"
+            "ERR Unknown Redis command called from script; the embedded engine has no '{name}', only what its scripts use"
         ))
     })
 }
