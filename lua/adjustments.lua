@@ -1,13 +1,19 @@
 #!lua flags=no-writes
 -- adjustments: reads the corrections made to one counter, oldest first.
 -- KEYS    journal
--- ARGV    journal_size
+-- ARGV    latest_start_ms, earliest_end_ms, journal_size, [now_ms]
 -- REPLY   OK note...
+-- REPLY   STALE now_ms
 -- ERRORS  CORRUPT
--- COST    O(journal_size): an HGET a note
+-- COST    TIME and an HGET a note
 
 -- @include problem
-local journal, journal_size = KEYS[1], ARGV[1] + 0
+local journal = KEYS[1]
+local latest_start_ms, earliest_end_ms, journal_size, now_ms = ARGV[1], ARGV[2], ARGV[3] + 0, ARGV[4]
+
+-- Windows begin and end on whole seconds, so whole seconds decide.
+local now = now_ms and now_ms + 0 or redis.call('TIME')[1] * 1000
+if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return { 'STALE', now } end
 
 local noted = redis.pcall('HGET', journal, 'n') or '0'
 if type(noted) ~= 'string' or not string.find(noted, '^%d+$') then

@@ -1,15 +1,26 @@
 //! The nouns, without I/O.
 
+mod amount;
 mod catalogue;
+mod decision;
 mod money;
+mod policy;
+mod policy_toml;
 mod price;
 mod price_field;
+mod subject;
+mod text;
 mod usage;
 mod usage_json;
 mod window;
 
+pub use amount::{Amounts, Meter};
 pub use catalogue::{PriceCatalogue, Unpriced};
+pub use decision::{Decision, Denial, Grant, LimitState};
 pub use money::Money;
+pub use policy::{Counter, Fraction, Limit, MAX_LIMITS, Policy};
 pub use price::{Cost, Price};
+pub use subject::{GLOBAL, Scope, Subject};
+pub(crate) use text::encode_prefix;
 pub use usage::{ServiceTier, TokenKind, Usage};
 pub use window::{Interval, Per, Span, Window};

@@ -1,0 +1,111 @@
+//! What a decision says.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::amount::Meter;
+use super::money::Money;
+use super::policy::{Fraction, Limit};
+use super::subject::Scope;
+use super::window::Window;
+
+/// The answer to a request: the amounts were taken from every limit, or from none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a request that was denied must not be made"]
+pub enum Decision<G = Grant> {
+    /// Every limit allowed the request, and it has been counted.
+    Granted(G),
+    /// At least one limit refused the request; nothing was counted.
+    Denied(Denial),
+}
+
+impl<G> Decision<G> {
+    /// Whether the request may be made.
+    #[must_use]
+    pub fn is_granted(&self) -> bool {
+        matches!(self, Self::Granted(_))
+    }
+}
+
+/// A request that was counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Every limit of the policy, in its order, after the request.
+    pub limits: Vec<LimitState>,
+    /// Whether this is the stored answer to an operation id that was used before. Then `used` is as it was at that time.
+    pub replayed: bool,
+}
+
+/// A request that was refused. Nothing was counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The limit that binds longest.
+    pub limit: LimitState,
+    /// How long until that limit can have room for this request; `None` when it never will: its window does not end, or
+    /// the request alone is above the limit.
+    pub retry_after: Option<Duration>,
+    /// Every limit of the policy, in its order.
+    pub limits: Vec<LimitState>,
+    /// Which of them refuse, by their place in `limits`.
+    pub refused_by: Vec<usize>,
+}
+
+/// Where a limit stands. Amounts are in the meter's unit: nano-dollars for `cost`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitState {
+    /// Whom it counts against.
+    pub scope: Scope,
+    /// What it counts.
+    pub meter: Meter,
+    /// When it starts over.
+    pub window: Window,
+    /// How far it may go; `None` when it only counts.
+    pub limit: Option<i64>,
+    /// How far it has gone.
+    pub used: i64,
+    /// When the current window began and when it ends, in milliseconds since the epoch.
+    pub span_ms: (i64, i64),
+    /// The highest share of `warn_at` that this very request reached: of all requests of the window, in all processes,
+    /// one reports it. After several shares in one step it is the highest of them.
+    pub crossed: Option<Fraction>,
+}
+
+impl LimitState {
+    pub(crate) fn new(limit: &Limit, scope: Scope, span_ms: (i64, i64), used: i64, added: i64) -> Self {
+        let before = used.saturating_sub(added);
+        let crossed = limit.limit().and_then(|most| {
+            let reached = |share: &&Fraction| before < share.of(most) && share.of(most) <= used;
+            limit.warnings().iter().rev().find(reached).copied()
+        });
+        let counter = limit.counter();
+        let (meter, window) = (counter.meter().clone(), counter.window());
+        Self { scope, meter, window, limit: limit.limit(), used, span_ms, crossed }
+    }
+
+    /// How much is left; 0 when the limit was reached or passed, `None` when there is no limit.
+    #[must_use]
+    pub fn remaining(&self) -> Option<i64> {
+        self.limit.map(|limit| limit.saturating_sub(self.used).max(0))
+    }
+
+    /// By how much the limit was passed, by charges that are never refused; 0 when it was not.
+    #[must_use]
+    pub fn overdraft(&self) -> i64 {
+        self.limit.map_or(0, |limit| self.used.saturating_sub(limit).max(0))
+    }
+
+    /// `used` as money, where the meter is `cost`.
+    #[must_use]
+    pub fn used_money(&self) -> Option<Money> {
+        (self.meter == Meter::COST).then(|| Money::from_nanos(self.used))
+    }
+
+    /// When the counter starts over; `None` when it never does.
+    #[must_use]
+    pub fn resets_at(&self) -> Option<DateTime<Utc>> {
+        (self.span_ms.1 != super::window::Span::NEVER_MS)
+            .then(|| DateTime::from_timestamp_millis(self.span_ms.1))
+            .flatten()
+    }
+}

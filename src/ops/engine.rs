@@ -1,0 +1,163 @@
+//! What every operation shares: the store, the clock it is named by, keys' prefix and TTLs, and the way of one call.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{Clock, Reply, ScriptCall, Store};
+
+/// How often a call is named anew when the store says that its windows are not the current ones. Once sets the clock
+/// right; more can only be needed by windows shorter than a round trip.
+const MOST_STALE: u32 = 3;
+
+/// One write in this many looks for a counter that lost its TTL.
+const TOUCH_EVERY: u32 = 64;
+
+/// Runs operations on a store.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) store: Arc<dyn Store>,
+    /// Encoded.
+    pub(crate) prefix: String,
+    /// How long a counter outlives its window.
+    pub(crate) retention: Duration,
+    /// How long an operation id is remembered.
+    pub(crate) receipt_ttl: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The store's clock less ours, as far as known.
+    offset_ms: AtomicI64,
+    writes: AtomicU32,
+}
+
+/// The words of a reply, after its status.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: String,
+    words: std::vec::IntoIter<Reply>,
+    /// Whether this is the stored answer to an operation id.
+    pub(crate) replayed: bool,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        prefix: String,
+        retention: Duration,
+        receipt_ttl: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (offset_ms, writes) = (AtomicI64::new(0), AtomicU32::new(0));
+        Self { store, prefix, retention, receipt_ttl, clock, offset_ms, writes }
+    }
+
+    /// Runs the call that `name` makes for a time: the injected one, or the store's as far as we know it. When the store
+    /// answers that its clock says otherwise, we believe it and ask again.
+    pub(crate) async fn run<P>(
+        &self,
+        at_ms: Option<i64>,
+        name: impl Fn(i64) -> Result<(P, ScriptCall)>,
+    ) -> Result<(P, Answer)> {
+        let mut now_ms = at_ms.unwrap_or_else(|| self.now_ms());
+        for _ in 0..MOST_STALE {
+            let (plan, call) = name(now_ms)?;
+            let mut answer = Answer::read(self.store.run(&call).await?)?;
+            if answer.status != "STALE" {
+                return Ok((plan, answer));
+            }
+            now_ms = answer.int()?;
+            self.offset_ms.store(now_ms.saturating_sub(self.clock.now_ms()), Ordering::Relaxed);
+            tracing::debug!(
+                script = call.script.name(),
+                now_ms,
+                "the store's clock says otherwise; naming windows anew"
+            );
+        }
+        Err(Error::new(
+            ErrorKind::Clock,
+            "the store's clock left the window of the request before it arrived, three times: its windows are shorter than \
+             the way to the store, or its clock jumps",
+        ))
+    }
+
+    /// Runs a call that needs no window.
+    pub(crate) async fn run_unclocked(&self, call: &ScriptCall) -> Result<Answer> {
+        Answer::read(self.store.run(call).await?)
+    }
+
+    /// Whether this write should look after TTLs: `1` now and then, otherwise empty.
+    pub(crate) fn touch(&self) -> bool {
+        self.writes.fetch_add(1, Ordering::Relaxed) % TOUCH_EVERY == TOUCH_EVERY - 1
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms().saturating_add(self.offset_ms.load(Ordering::Relaxed))
+    }
+}
+
+impl Answer {
+    fn read(reply: Reply) -> Result<Self> {
+        match reply {
+            Reply::Array(words) => {
+                let mut answer = Self { status: String::new(), words: words.into_iter(), replayed: false };
+                answer.status = answer.text()?;
+                if answer.status == "REPLAY" {
+                    let stored = answer.text()?;
+                    let words: Vec<_> = stored.split(' ').map(|word| Reply::Text(word.to_owned())).collect();
+                    answer = Self { status: String::new(), words: words.into_iter(), replayed: true };
+                    answer.status = answer.text()?;
+                }
+                Ok(answer)
+            }
+            Reply::Error(text) => Err(script_error(&text)),
+            other => Err(unexpected(&format!("{other:?}"))),
+        }
+    }
+
+    /// The next word, an integer.
+    pub(crate) fn int(&mut self) -> Result<i64> {
+        match self.words.next() {
+            Some(Reply::Int(int)) => Ok(int),
+            Some(Reply::Text(text)) => text.parse().map_err(|_| unexpected(&text)),
+            other => Err(unexpected(&format!("{other:?}"))),
+        }
+    }
+
+    /// The next word, text.
+    pub(crate) fn text(&mut self) -> Result<String> {
+        match self.words.next() {
+            Some(Reply::Text(text)) => Ok(text),
+            other => Err(unexpected(&format!("{other:?}"))),
+        }
+    }
+
+    /// How many words are left.
+    pub(crate) fn len(&self) -> usize {
+        self.words.len()
+    }
+}
+
+pub(crate) fn unexpected(what: &str) -> Error {
+    Error::new(
+        ErrorKind::Store,
+        format!(
+            "the store's answer is not one of the script's: {what}; does another version of the scripts run there?"
+        ),
+    )
+}
+
+/// The error that a script answered, `COSTGUARD_<CODE> text`, or a command in it raised.
+fn script_error(text: &str) -> Error {
+    let (code, message) = text.split_once(' ').unwrap_or((text, ""));
+    let kind = match code {
+        "COSTGUARD_CONFLICT" => ErrorKind::Conflict,
+        "COSTGUARD_OVERFLOW" => ErrorKind::Overflow,
+        "COSTGUARD_CORRUPT" => ErrorKind::Corrupt,
+        "COSTGUARD_INVALID" | "COSTGUARD_BELOW_ZERO" => ErrorKind::Invalid,
+        "WRONGTYPE" => {
+            return Error::new(ErrorKind::Corrupt, format!("a key of the operation has another type: {text}"));
+        }
+        _ => return Error::new(ErrorKind::Store, format!("the script failed: {text}")),
+    };
+    Error::new(kind, message)
+}

@@ -1,0 +1,18 @@
+//! The verbs: each encodes its arguments, runs one script and decodes the reply. A file here is the twin of one in `lua/`.
+
+mod adjust;
+mod admit;
+mod charge;
+mod count;
+mod engine;
+mod peek;
+mod plan;
+pub(crate) mod request;
+
+pub(crate) use engine::Engine;
+
+pub use adjust::{Adjust, Adjusted, Adjustment, Adjustments, Correction};
+pub use admit::Admit;
+pub use charge::{Charge, Charged};
+pub use count::{Count, Counted};
+pub use peek::Peek;

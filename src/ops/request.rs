@@ -1,0 +1,91 @@
+//! What the requests of a policy have in common: an operation id, an injected time, and how both are encoded.
+
+use chrono::{DateTime, Utc};
+
+use super::engine::Engine;
+use super::plan::{Plan, injected_ms};
+use crate::error::Result;
+use crate::model::{Amounts, Policy, Subject};
+use crate::script::{self, Op};
+use crate::store::ScriptCall;
+
+/// A request of amounts under a policy.
+#[derive(Clone, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) policy: &'a Policy,
+    pub(crate) subject: &'a Subject,
+    pub(crate) amounts: Amounts,
+    pub(crate) id: Option<String>,
+    pub(crate) at: Option<DateTime<Utc>>,
+}
+
+impl Request<'_> {
+    pub(crate) fn at_ms(&self) -> Result<Option<i64>> {
+        self.at.map(injected_ms).transpose()
+    }
+
+    /// The call of `charge` or `admit` at a time: `admit` also takes the limits.
+    pub(crate) fn call(&self, op: Op, now_ms: i64) -> Result<(Plan, ScriptCall)> {
+        let plan = Plan::new(self.engine, self.policy, self.subject, Some(&self.amounts), now_ms)?;
+        let mut keys = Vec::with_capacity(plan.entries.len() + 1);
+        let mut args = Vec::with_capacity(plan.entries.len() * 3 + 6);
+        args.extend([plan.span_ms.0.to_string(), plan.span_ms.1.to_string()]);
+        for (entry, limit) in plan.entries.iter().zip(plan.limits()) {
+            keys.push(entry.key.clone());
+            args.extend([entry.amount.to_string(), entry.expiry.clone()]);
+            if op == Op::Admit {
+                args.push(limit.limit().map(|limit| limit.to_string()).unwrap_or_default());
+            }
+        }
+        let touch = self.engine.touch() || plan.renews();
+        if self.id.is_some() || self.at.is_some() || touch {
+            args.push(if self.at.is_some() { now_ms.to_string() } else { String::new() });
+            args.push(if touch { "1".to_owned() } else { String::new() });
+            let (receipt_ttl_ms, fingerprint) = match &self.id {
+                Some(id) => {
+                    keys.push(self.subject.receipt_key(&self.engine.prefix, id)?);
+                    (self.engine.receipt_ttl.as_millis().to_string(), plan.fingerprint(op.contract().name))
+                }
+                None => Default::default(),
+            };
+            args.extend([receipt_ttl_ms, fingerprint]);
+        }
+        Ok((plan, ScriptCall { script: script::of(op), keys, args, idempotent: self.id.is_some() }))
+    }
+}
+
+/// The options and the `await` of a request under a policy.
+macro_rules! request {
+    ($(#[$doc:meta])* $name:ident -> $output:ty) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        #[must_use = "a request does nothing until it is awaited"]
+        pub struct $name<'a>(pub(crate) Request<'a>);
+
+        impl $name<'_> {
+            /// Gives the operation an id, unique under the subject's root: however often it is sent, it happens once, and
+            /// a repeat gets the first answer back. Up to 200 bytes. It is remembered for the guard's `receipt_ttl`.
+            pub fn id(mut self, id: &str) -> Self {
+                self.0.id = Some(id.to_owned());
+                self
+            }
+
+            /// Decides by this time and not by the store's clock: for replays and tests.
+            pub fn at(mut self, time: chrono::DateTime<chrono::Utc>) -> Self {
+                self.0.at = Some(time);
+                self
+            }
+        }
+
+        impl<'a> std::future::IntoFuture for $name<'a> {
+            type Output = Result<$output>;
+            type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+            fn into_future(self) -> Self::IntoFuture {
+                Box::pin(self.run())
+            }
+        }
+    };
+}
+pub(crate) use request;
