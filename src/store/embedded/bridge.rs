@@ -6,7 +6,7 @@
 
 use mlua::{BString, Either, FromLua, Function, Lua, MultiValue, Table, Value};
 
-use super::commands::{self, Answer, Arg, Command, Refusal};
+use super::commands::{self, Answer, Arg, Command, Refusal, Scalar};
 use super::vm::{SharedSession, lock};
 
 const NOT_TEXT: Refusal = Refusal::fixed("ERR Lua redis lib command arguments must be strings or integers");
@@ -32,7 +32,7 @@ type Word = Option<Either<NotText, BString>>;
 /// A command's name, its first argument (a key, always a string), five more, and the rest the slow way.
 type Words = (Option<BString>, Option<BString>, Word, Word, Word, Word, Word, MultiValue);
 /// What a command gives back to Lua, without the detour over `mlua::Value` where there is a shorter way.
-type Out = Either<i64, Either<String, Value>>;
+type Out = Either<i64, Either<String, Either<BString, Value>>>;
 
 /// The table prelude.lua takes.
 pub(super) fn native(lua: &Lua, session: &SharedSession) -> mlua::Result<Table> {
@@ -61,7 +61,7 @@ fn redis_pcall(lua: &Lua, session: SharedSession) -> mlua::Result<Function> {
         Err(refusal) => {
             let table = lua.create_table()?;
             table.raw_set("err", refusal.to_string())?;
-            Ok(Either::Right(Either::Right(Value::Table(table))))
+            Ok(value(Value::Table(table)))
         }
     })
 }
@@ -114,23 +114,31 @@ fn number(value: &Value) -> Result<Arg, Refusal> {
 
 fn into_lua(lua: &Lua, answer: Answer) -> mlua::Result<Out> {
     Ok(match answer {
-        Answer::Int(number) => Either::Left(number),
-        Answer::Null => Either::Right(Either::Right(Value::Boolean(false))),
-        Answer::Text(text) => Either::Right(match String::from_utf8(text) {
-            Ok(text) => Either::Left(text),
-            Err(bytes) => Either::Right(Value::String(lua.create_string(bytes.as_bytes())?)),
-        }),
+        Answer::One(scalar) => scalar_into_lua(scalar),
         Answer::Status(text) => {
             let table = lua.create_table()?;
             table.raw_set("ok", text)?;
-            Either::Right(Either::Right(Value::Table(table)))
+            value(Value::Table(table))
         }
-        Answer::Array(items) => {
-            let items = items.into_iter().map(|item| into_lua(lua, item)).collect::<mlua::Result<Vec<_>>>()?;
-            let table = lua.create_sequence_from(items)?;
-            Either::Right(Either::Right(Value::Table(table)))
+        Answer::Array(scalars) => {
+            value(Value::Table(lua.create_sequence_from(scalars.into_iter().map(scalar_into_lua))?))
         }
     })
+}
+
+fn scalar_into_lua(scalar: Scalar) -> Out {
+    match scalar {
+        Scalar::Int(number) => Either::Left(number),
+        Scalar::Null => value(Value::Boolean(false)),
+        Scalar::Text(text) => Either::Right(match String::from_utf8(text) {
+            Ok(text) => Either::Left(text),
+            Err(bytes) => Either::Right(Either::Left(bytes.into_bytes().into())),
+        }),
+    }
+}
+
+fn value(value: Value) -> Out {
+    Either::Right(Either::Right(Either::Right(value)))
 }
 
 /// The words of a refusal, out of the wrapping it got on its way through Lua.
