@@ -99,7 +99,7 @@ impl RedisStore {
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        self.connection.clone().req_packed_command(command).await
+        self.connection.clone().req_packed_command(command).await?.extract_error()
     }
 
     fn sha1<'a>(&self, script: &'a Script) -> &'a str {
