@@ -19,7 +19,7 @@ local journal_size, reason, now_ms, receipt_ttl_ms, fingerprint = tonumber(ARGV[
 
 if receipt then
   -- @include receipt
-  local answered = replayed(receipt, fingerprint, receipt_ttl_ms)
+  local answered = replayed(call('GET', receipt), fingerprint, receipt_ttl_ms)
   if answered then return answered end
 end
 -- Windows begin and end on whole seconds, so whole seconds decide.

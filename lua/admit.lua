@@ -7,7 +7,7 @@
 -- REPLY   STALE now_ms
 -- REPLY   REPLAY reply
 -- ERRORS  CONFLICT CORRUPT INVALID OVERFLOW
--- COST    TIME, one MGET, when granted an INCRBY a counter; an HGETALL where holds make a limit bind; with an id a GET, a SET
+-- COST    TIME, one MGET, when granted an INCRBY a counter; an HGETALL where holds make a limit bind; with an id a SET
 
 -- `used` and `held` are from before the request. `limit` is empty for a counter that only counts. `refusing` names the limits that refuse by position: '1,3'. `frees_ms`
 -- is when holds that expire will have freed enough, -1 when that does not help. A denial changes nothing and leaves no
@@ -15,7 +15,7 @@
 
 -- @include problem
 -- @include integer
-local call, find = redis.call, string.find
+local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
 local latest_start_ms, earliest_end_ms, count = ARGV[1], ARGV[2], (#KEYS - #KEYS % 3) / 3
 local now_ms, touch, receipt_ttl_ms, fingerprint, receipt = '', '', '', '', nil
 if #ARGV > 2 + 3 * count then
@@ -23,9 +23,10 @@ if #ARGV > 2 + 3 * count then
   receipt = receipt_ttl_ms ~= '' and KEYS[2 * count + 1]
 end
 
+local texts = call('MGET', unpack(KEYS, 1, #KEYS - count))
 if receipt then
   -- @include receipt
-  local answered = replayed(receipt, fingerprint, receipt_ttl_ms)
+  local answered = replayed(texts[2 * count + 1], fingerprint, receipt_ttl_ms)
   if answered then return answered end
 end
 -- Windows begin and end on whole seconds, so whole seconds decide.

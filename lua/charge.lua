@@ -9,7 +9,7 @@
 -- COST    TIME and an INCRBY a counter, from two counters on an MGET; with an id a GET and a SET
 
 -- @include problem
-local call, find = redis.call, string.find
+local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
 local latest_start_ms, earliest_end_ms = ARGV[1], ARGV[2]
 local counters, now_ms, touch, receipt_ttl_ms, fingerprint = (#ARGV - 2) / 2, '', '', '', ''
 if counters ~= #KEYS then
@@ -20,7 +20,7 @@ local receipt = KEYS[counters + 1]
 
 if receipt then
   -- @include receipt
-  local answered = replayed(receipt, fingerprint, receipt_ttl_ms)
+  local answered = replayed(call('GET', receipt), fingerprint, receipt_ttl_ms)
   if answered then return answered end
 end
 -- Windows begin and end on whole seconds, so whole seconds decide.

@@ -10,13 +10,13 @@
 -- `extend` is 1 when every hit starts the TTL anew, otherwise empty. A counter found without a TTL gets one.
 
 -- @include problem
-local call, find = redis.call, string.find
+local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
 local counter, receipt = KEYS[1], KEYS[2]
 local amount, ttl_ms, extend, receipt_ttl_ms, fingerprint = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
 if receipt then
   -- @include receipt
-  local answered = replayed(receipt, fingerprint, receipt_ttl_ms)
+  local answered = replayed(call('GET', receipt), fingerprint, receipt_ttl_ms)
   if answered then return answered end
 end
 if amount ~= '0' and not find(amount, '^[1-9]%d*$') then return problem('INVALID', 'amount') end

@@ -1,53 +1,48 @@
 #!lua
 -- extend: lets a hold that is still open end later.
 -- KEYS    hold, holds...
--- ARGV    ttl_ms, width_ms, record_ttl_ms, now_ms
--- REPLY   EXTENDED expires_ms
+-- ARGV    record, ttl_ms, width_ms, record_ttl_ms, now_ms, held...
+-- REPLY   EXTENDED record
+-- REPLY   CHANGED record
 -- ERRORS  CORRUPT EXPIRED INVALID RELEASED SETTLED UNKNOWN_HOLD
--- COST    a GET, a TIME, a SET, and a counter an HGET and two HINCRBY
+-- COST    GET, TIME, SET, and two HGET and two HINCRBY a counter
 
--- The hold ends `ttl_ms` from now, never earlier than before.
+-- The hold ends `ttl_ms` from now, not earlier than before. The reply is its line after that.
 
 -- @include problem
--- @include hold
--- @include free
-local call = redis.call
-local count, ttl_ms, width, record_ttl_ms, now_ms = #KEYS - 1, ARGV[1], ARGV[2] + 0, ARGV[3], ARGV[4]
+local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
+local hold, count = KEYS[1], #KEYS - 1
+local known, ttl_ms, width_ms, record_ttl_ms, now_ms = unpack(ARGV, 1, 5)
 
-local hold, err = read_hold(KEYS[1])
-if not hold then return err end
-if hold.state ~= 'open' then return problem(string.upper(hold.state), 'this hold has been ' .. hold.state) end
-local amounts = read_amounts(hold, 2, count, ':holds')
-if not amounts then return problem('INVALID', 'these are not the keys of the hold') end
-if not string.find(record_ttl_ms, '^[1-9]%d*$') then return problem('INVALID', 'record_ttl_ms') end
+local record = call('GET', hold)
+if record ~= known or not find(record, '^open ') then
+  -- @include record
+  return not_as_known(hold, record, 'extend')
+end
+if not find(record_ttl_ms, '^[1-9]%d*$') then return problem('INVALID', 'record_ttl_ms') end
+local head, was_ms, was_bucket_ms, tail = string.match(record, '^(open %S+ %d+ %d+) (%d+) (%d+) (.*)$')
 local now = now_ms ~= '' and now_ms + 0
 if not now then
   local time = call('TIME')
   local us = time[1] * 1e6 + time[2]
   now = (us - us % 1000) / 1000
 end
-local kept, err = look_held(1, count, hold.bucket_ms)
-if not kept then return err end
-for i = 1, count do
-  if now >= hold.expires_ms + 0 or not kept[i] then return problem('EXPIRED', 'this hold has expired; reserve anew') end
-end
+local expires_ms = math.max(now + ttl_ms, was_ms + 0)
+local bucket_ms = expires_ms + width_ms - 1
+bucket_ms = string.format('%.0f', bucket_ms - bucket_ms % width_ms)
 
-local expires_ms = math.max(now + ttl_ms, hold.expires_ms + 0)
-local bucket_ms = expires_ms + width - 1
-bucket_ms = string.format('%.0f', bucket_ms - bucket_ms % width)
-if bucket_ms ~= hold.bucket_ms then
-  local later, err = look_held(1, count, bucket_ms)
-  if not later then return err end
-  for i = 1, count do
-    -- The new bucket first: a hash that became empty would lose its TTL.
-    call('HINCRBY', KEYS[1 + i], bucket_ms, amounts[i])
-    if kept[i] == amounts[i] then
-      call('HDEL', KEYS[1 + i], hold.bucket_ms)
-    else
-      call('HINCRBY', KEYS[1 + i], hold.bucket_ms, '-' .. amounts[i])
-    end
+for i = 1, count do
+  local kept, later = call('HGET', KEYS[1 + i], was_bucket_ms), call('HGET', KEYS[1 + i], bucket_ms)
+  if now >= was_ms + 0 or not kept then return problem('EXPIRED', 'this hold has expired; reserve anew') end
+  if not find(kept, '^%d+$') or (later and not find(later, '^%d+$')) or not find(ARGV[5 + i], '^%d+$') then
+    return problem('CORRUPT', KEYS[1 + i] .. ' does not hold amounts by time')
   end
 end
-hold.expires_ms, hold.bucket_ms = expires_ms, bucket_ms
-write_hold(KEYS[1], hold, hold.rest, record_ttl_ms)
-return 'EXTENDED ' .. expires_ms
+for i = 1, bucket_ms == was_bucket_ms and 0 or count do
+  -- The new bucket first: a hash that became empty would lose its TTL.
+  call('HINCRBY', KEYS[1 + i], bucket_ms, ARGV[5 + i])
+  if call('HINCRBY', KEYS[1 + i], was_bucket_ms, '-' .. ARGV[5 + i]) == 0 then call('HDEL', KEYS[1 + i], was_bucket_ms) end
+end
+record = head .. ' ' .. expires_ms .. ' ' .. bucket_ms .. ' ' .. tail
+call('SET', hold, record, 'PX', record_ttl_ms)
+return 'EXTENDED ' .. record

@@ -1,26 +1,30 @@
 #!lua
 -- reserve: sets amounts aside beside counters until they are settled, released or expire, if every limit allows it.
 -- KEYS    counter..., held..., hold, holds...
--- ARGV    latest_start_ms, earliest_end_ms, (amount, expiry, limit)..., now_ms, touch, ttl_ms, width_ms, record_ttl_ms, fingerprint, tags
--- REPLY   GRANTED expires_ms amount used... [held...]
+-- ARGV    latest_start_ms, earliest_end_ms, (amount, expiry, limit)..., ttl_ms, width_ms, record_ttl_ms, fingerprint, tail, [now_ms, touch]
+-- REPLY   GRANTED reserved_ms expires_ms bucket_ms rest used... [held...]
 -- REPLY   DENIED now_ms refusing used... [held... frees_ms...]
 -- REPLY   HELD record
 -- REPLY   STALE now_ms
 -- ERRORS  CONFLICT CORRUPT INVALID OVERFLOW
--- COST    TIME, a GET, one MGET and an HGET, an INCRBY and an HINCRBY a counter, a SET; an HGETALL where holds make a limit bind
+-- COST    TIME, SET, one MGET and an INCRBY and an HINCRBY a counter; an HGETALL where holds make a limit bind
 
--- Amounts and limits are as in admit; `used` and `held` are from before the request. The amount `rest` stands for all that
--- is left of the tightest limit it is asked of, and `amount` in the reply for what that was, else '-'. HELD answers a repeat
--- of the request. A hold lies in the bucket of `width_ms` that ends at or after its expiry: it frees late, never early.
+-- Amounts and limits are as in admit; `used` and `held` are from before the request. The record of a hold is a line,
+-- 'open FINGERPRINT STEP RESERVED_MS EXPIRES_MS BUCKET_MS TAIL'; the tail is its tags and 'COUNTER AMOUNT LIMIT' a counter.
+-- HELD answers a repeat of the request with the record. The amount `rest` stands for all that is left of the tightest limit
+-- it is asked of, and `rest` in the reply for what that was, else '-'.
+-- A hold lies in the bucket of `width_ms` that ends at or after its expiry: it frees late, never early.
 
 -- @include problem
 -- @include integer
-local call, find = redis.call, string.find
+local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
 local latest_start_ms, earliest_end_ms, count = ARGV[1], ARGV[2], (#KEYS - 1) / 3
 local hold, holds = KEYS[2 * count + 1], 2 * count + 1
-local now_ms, touch, ttl_ms, width_ms, record_ttl_ms, fingerprint, tags = unpack(ARGV, 3 + 3 * count)
+local ttl_ms, width_ms, record_ttl_ms, fingerprint, tail, now_ms, touch = unpack(ARGV, 3 + 3 * count)
+now_ms, touch = now_ms or '', touch or ''
 
-local record = call('GET', hold)
+local texts = call('MGET', unpack(KEYS, 1, 2 * count + 1))
+local record = texts[2 * count + 1]
 if record then
   if string.match(record, '^%l+ (%S+)') == fingerprint then return 'HELD ' .. record end
   return problem('CONFLICT', 'this hold id was used for a different request; use a new id')
@@ -34,45 +38,45 @@ else
   now = now_ms + 0
 end
 if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return 'STALE ' .. now end
-local expires_ms, width = now + ttl_ms, width_ms + 0
-local bucket_ms = expires_ms + width - 1
-bucket_ms = string.format('%.0f', bucket_ms - bucket_ms % width)
-if not find(record_ttl_ms, '^[1-9]%d*$') or not find(fingerprint, '^[^ ]+$') or not find(tags, '^[^ ]+$') then
-  return problem('INVALID', 'record_ttl_ms, fingerprint or tags')
-end
+local expires_ms, rest = now + ttl_ms, '-'
+local bucket_ms = expires_ms + width_ms - 1
+bucket_ms = bucket_ms - bucket_ms % width_ms .. ''
 
-local rest = '-'
 for i = 1, count do
   if ARGV[3 * i] == 'rest' then
     -- @include rest
     local err
-    rest, err = fill_rest(count, now)
+    rest, err = fill_rest(texts, count, now)
     if err then return err end
+    tail = string.gsub(tail, ' rest ', ' ' .. rest .. ' ')
     break
   end
 end
 -- @include decide
-local kept = {}
 for i = 1, count do
   if not texts[count + i] and call('EXISTS', KEYS[count + i]) == 1 then
     return problem('CORRUPT', KEYS[count + i] .. ' does not hold an amount')
   end
-  kept[i] = call('HGET', KEYS[holds + i], bucket_ms)
-  if kept[i] and not find(kept[i], '^%d+$') then
+end
+
+-- From here on it is written; what can still fail comes first, and is taken back when it does.
+local times, try, type = now .. ' ' .. expires_ms .. ' ' .. bucket_ms .. ' ', redis.pcall, type
+call('SET', hold, 'open ' .. fingerprint .. ' 0 ' .. times .. tail, 'PX', record_ttl_ms)
+local kept = { nil, nil, nil, nil }
+for i = 1, count do
+  kept[i] = try('HINCRBY', KEYS[holds + i], bucket_ms, ARGV[3 * i])
+  if type(kept[i]) == 'table' then
+    for j = 1, i - 1 do
+      if call('HINCRBY', KEYS[holds + j], bucket_ms, '-' .. ARGV[3 * j]) == 0 then call('HDEL', KEYS[holds + j], bucket_ms) end
+    end
+    call('DEL', hold)
     return problem('CORRUPT', KEYS[holds + i] .. ' does not hold amounts by time')
   end
 end
-
-local entries = {}
 for i = 1, count do
-  local counter, amount, expiry, limit = KEYS[i], ARGV[3 * i], ARGV[1 + 3 * i], ARGV[2 + 3 * i]
-  if expired and expired[i] and #expired[i][2] > 0 then
-    call('HDEL', KEYS[holds + i], unpack(expired[i][2]))
-    call('DECRBY', KEYS[count + i], expired[i][1])
-  end
+  local counter, amount, expiry = KEYS[i], ARGV[3 * i], ARGV[1 + 3 * i]
   call('INCRBY', KEYS[count + i], amount)
-  call('HINCRBY', KEYS[holds + i], bucket_ms, amount)
-  if touch ~= '' or not kept[i] or texts[i] == '0' then
+  if touch ~= '' or kept[i] == amount + 0 or texts[i] == '0' or not texts[count + i] then
     -- @include expiry
     -- The counter is made now, so that it has its TTL when the hold is settled into it.
     if texts[i] == '0' then call('INCRBY', counter, '0') end
@@ -80,8 +84,9 @@ for i = 1, count do
     expire(KEYS[count + i], expiry, true, now_ms)
     expire(KEYS[holds + i], expiry, true, now_ms)
   end
-  entries[i] = counter .. ' ' .. amount .. ' ' .. (limit == '' and '-' or limit)
+  if expired and expired[i] and #expired[i][2] > 0 then
+    call('HDEL', KEYS[holds + i], unpack(expired[i][2]))
+    call('DECRBY', KEYS[count + i], expired[i][1])
+  end
 end
-record = { 'open', fingerprint, 0, now, expires_ms, bucket_ms, tags, table.concat(entries, ' ') }
-call('SET', hold, table.concat(record, ' '), 'PX', record_ttl_ms)
-return 'GRANTED ' .. expires_ms .. ' ' .. rest .. ' ' .. table.concat(texts, ' ', 1, holding and 2 * count or count)
+return 'GRANTED ' .. times .. rest .. ' ' .. table.concat(texts, ' ', 1, holding and 2 * count or count)

@@ -1,69 +1,54 @@
 #!lua flags=allow-oom
 -- settle: ends a hold and charges what it really came to, in full, in the windows in which it was reserved.
 -- KEYS    counter..., held..., hold, holds...
--- ARGV    amount..., fingerprint, receipt_ttl_ms, now_ms
+-- ARGV    record, bucket_ms, expires_ms, receipt_ttl_ms, as, now_ms, held..., amount...
 -- REPLY   SETTLED late used...
 -- REPLY   REPLAY reply
+-- REPLY   CHANGED record
 -- ERRORS  CONFLICT CORRUPT INVALID OVERFLOW RELEASED UNKNOWN_HOLD
--- COST    a GET, a TIME, an MGET, a SET, and a counter an HGET, an INCRBY, a DECRBY and an HINCRBY
+-- COST    GET, TIME, SET, and an INCRBY, a DECRBY and an HINCRBY a counter
 
--- `late` is 1 when the hold had expired. allow-oom: a full server still frees what is held.
+-- `record` is the hold's line as the caller knows it, `bucket_ms`, `expires_ms` and `held` what it says. `as` is the
+-- amounts in one word, by which a repeat is told from another settlement. `late` is 1 when the hold had expired.
+-- allow-oom: a full server still frees what is held.
 
 -- @include problem
--- @include integer
--- @include hold
--- @include free
-local call, find = redis.call, string.find
+-- @include unhold
+local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
 local count = (#KEYS - 1) / 3
-local key, holds = KEYS[2 * count + 1], 2 * count + 1
-local fingerprint, receipt_ttl_ms, now_ms = ARGV[count + 1], ARGV[count + 2], ARGV[count + 3]
+local hold, holds = KEYS[2 * count + 1], 2 * count + 1
+local known, bucket_ms, expires_ms, receipt_ttl_ms, as, now_ms = unpack(ARGV, 1, 6)
 
-local hold, err = read_hold(key)
-if not hold then return err end
-if hold.state == 'settled' then
-  local settled_as, reply = string.match(hold.rest, ' | (%S+) (.*)$')
-  if settled_as == fingerprint then return 'REPLAY ' .. reply end
-  return problem('CONFLICT', 'this hold was settled with another amount')
-elseif hold.state ~= 'open' then
-  return problem('RELEASED', 'this hold was released; charge what was spent')
+local record = call('GET', hold)
+if record ~= known or not find(record, '^open ') then
+  -- @include record
+  return not_as_known(hold, record, as)
 end
-local held = read_amounts(hold, 1, count, '')
-if not held then return problem('INVALID', 'these are not the keys of the hold') end
-if not find(fingerprint, '^[^ ]+$') or not find(receipt_ttl_ms, '^[1-9]%d*$') then return problem('INVALID', 'receipt') end
-local now = now_ms ~= '' and now_ms + 0
-if not now then
-  local time = call('TIME')
-  now = time[1] * 1000 + time[2] / 1000
-end
+if not find(as, '^%d[%d,]*$') or not find(receipt_ttl_ms, '^[1-9]%d*$') then return problem('INVALID', 'as or receipt_ttl_ms') end
+local now = now_ms == '' and call('TIME')[1] * 1000 or now_ms + 0
 
-local texts = call('MGET', unpack(KEYS, 1, 2 * count))
+local reply, done, err = now >= expires_ms + 0 and 'SETTLED 1' or 'SETTLED 0', 0, nil
 for i = 1, count do
-  local text, amount = texts[i], ARGV[i]
-  if amount ~= '0' and not find(amount, '^[1-9]%d*$') then return problem('INVALID', 'amount ' .. i) end
-  -- MGET passes over a key of another type as if it were not there.
-  if not text and call('EXISTS', KEYS[i]) == 0 then text = '0' end
-  if text ~= '0' and not (text and find(text, '^-?[1-9]%d*$')) then
-    return problem('CORRUPT', KEYS[i] .. ' does not hold an integer')
+  local counter, amount = KEYS[i], ARGV[6 + count + i]
+  if amount ~= '0' and not find(amount, '^[1-9]%d*$') then
+    err = problem('INVALID', 'amount ' .. i)
+    break
   end
-  if (#text > 14 or #amount > 14) and not wide_add(text, amount, '') then
-    return problem('OVERFLOW', KEYS[i] .. ' would leave the 64-bit range')
+  local used = redis.pcall('INCRBY', counter, amount)
+  if type(used) == 'table' then
+    local overflow = find(used.err, 'overflow', 1, true)
+    err = problem(overflow and 'OVERFLOW' or 'CORRUPT', counter .. ' cannot take the amount as a 64-bit integer')
+    break
   end
-  if texts[count + i] and not find(texts[count + i], '^%d+$') then
-    return problem('CORRUPT', KEYS[count + i] .. ' does not hold an amount')
-  end
-end
-local kept, err = look_held(holds, count, hold.bucket_ms)
-if not kept then return err end
-
-local reply = now >= hold.expires_ms + 0 and 'SETTLED 1' or 'SETTLED 0'
-for i = 1, count do
-  local counter, amount = KEYS[i], ARGV[i]
-  local used = call('INCRBY', counter, amount)
-  -- A counter that was gone lives on as long as the receipt.
-  if not texts[i] then call('PEXPIRE', counter, receipt_ttl_ms) end
+  -- A counter that was gone by now lives as long as the receipt.
+  if used == amount + 0 and call('PTTL', counter) == -1 then call('PEXPIRE', counter, receipt_ttl_ms) end
   reply = reply .. ' ' .. (used < 1e14 and used or call('GET', counter))
-  free_held(count, holds, i, hold.bucket_ms, held[i], kept[i], texts[count + i])
+  done = i
 end
-hold.state = 'settled'
-write_hold(key, hold, hold.rest .. ' | ' .. fingerprint .. ' ' .. reply, receipt_ttl_ms)
+err = err or unhold(count, holds, 6, count, bucket_ms)
+if err then
+  for i = 1, done do call('DECRBY', KEYS[i], ARGV[6 + count + i]) end
+  return err
+end
+call('SET', hold, 'settled' .. string.sub(record, 5) .. ' | ' .. as .. ' ' .. reply, 'PX', receipt_ttl_ms)
 return reply

@@ -2,30 +2,44 @@
 -- buckets at most, however many holds. Gives the sum of those that have ended and their fields; then when so much has
 -- ended that `spent` and what is still held are at most `limit`: 0 for now, -1 for never. Or nil and an error.
 local function read_buckets(key, now, spent, held, limit)
-  local stored, gone, fields, open = redis.call('HGETALL', key), '0', {}, {}
-  for i = 1, #stored, 2 do
-    local bucket, amount = tonumber(stored[i]), stored[i + 1]
-    if not bucket or not string.find(amount, '^%d+$') or #amount > 19 then
+  local stored, short = redis.call('HGETALL', key), type(spent) == 'number' and #held < 15
+  for i = 2, #stored, 2 do
+    if not tonumber(stored[i - 1]) or not string.find(stored[i], '^%d+$') then
       return nil, problem('CORRUPT', key .. ' does not hold amounts by time')
     end
-    if bucket <= now then
-      gone, fields[#fields + 1] = wide_add(gone, amount, '') or held, stored[i]
+    short = short and #stored[i] < 15
+  end
+  -- Lua numbers where all is short, text where not; a negative text adds to either.
+  local function plus(a, b)
+    if short then return a + b end
+    return (wide_add(a, b, ''))
+  end
+  local function fits(live)
+    if short then return spent + live <= limit + 0 end
+    local _, fit = wide_add(spent, live, limit)
+    return fit
+  end
+
+  local gone, fields, open = '0', {}, {}
+  for i = 1, #stored, 2 do
+    local bucket_ms, amount = stored[i] + 0, stored[i + 1]
+    if bucket_ms <= now then
+      gone, fields[#fields + 1] = plus(gone, amount), stored[i]
     else
-      open[#open + 1] = { bucket, amount }
+      open[#open + 1] = { bucket_ms, amount }
     end
   end
-  table.sort(open, function(one, other) return one[1] < other[1] end)
-
-  spent = string.format(type(spent) == 'number' and '%.0f' or '%s', spent)
-  local live = wide_add(held, '-' .. gone, '')
-  -- More has ended than is held: a part of it was lost with an evicted key.
+  if type(gone) == 'number' then gone = string.format('%.0f', gone) end
+  if not short and type(spent) == 'number' then spent = string.format('%.0f', spent) end
+  local live = plus(held, '-' .. gone)
+  -- More has ended than is held: the total was lost with an evicted key.
   if string.byte(live) == 45 then gone, live = held, '0' end
-  local _, fits = wide_add(spent, live, limit)
-  local frees_ms = 0
-  for i = 1, #open do
-    if fits then break end
-    frees_ms, live = open[i][1], wide_add(live, '-' .. open[i][2], '')
-    _, fits = wide_add(spent, live, limit)
+  local fit, frees_ms = fits(live), 0
+  if not fit and #open > 1 then table.sort(open, function(one, other) return one[1] < other[1] end) end
+  for i = 1, fit and 0 or #open do
+    live, frees_ms = plus(live, '-' .. open[i][2]), open[i][1]
+    fit = fits(live)
+    if fit then break end
   end
-  return gone, fields, fits and frees_ms or -1
+  return gone, fields, fit and frees_ms or -1
 end

@@ -1,9 +1,8 @@
 -- The decision of admit, reserve and grow. It is one piece of them and no function, for every call would pay for making one. It
--- reads `call`, `find`, `count`, `now` and `touch`, replies by itself when a limit refuses, and otherwise leaves
---   texts    what each counter holds (1 up) and what is held beside it (count + 1 up; false when nothing was yet)
+-- reads `call`, `find`, `count`, `now`, `touch` and `texts`, which is what the counters hold (1 up) and what is held beside
+-- them (count + 1 up; false when nothing was yet), replies by itself when a limit refuses, and otherwise leaves
 --   holding  whether anything was
 --   expired  nil, or by position: the sum of the holds that have ended and are still counted, and their buckets
-local texts = call('MGET', unpack(KEYS, 1, 2 * count))
 local holding, expired, frees, refusing, checked, adds
 for i = 1, count do
   local used, held, amount, limit = texts[i], texts[count + i], ARGV[3 * i], ARGV[2 + 3 * i]

@@ -2,6 +2,11 @@
 -- `limit`, '' for none. A Lua number is a double and exact to 2^53 only. So the scripts add Lua numbers while they stay
 -- below 1e14, which is also what `..` and table.concat print in full, and come here beyond: halves in base 1e9.
 local function wide_add(a, b, limit)
+  if #a < 15 and #b < 15 then
+    local sum = a + b
+    if sum < 1e14 and sum > -1e14 then return string.format('%.0f', sum), limit == '' or sum <= limit + 0 end
+  end
+
   local function halves(integer)
     local digits = string.match(integer, '%d+')
     if #digits > 19 then return nil end

@@ -1,14 +1,13 @@
 -- Puts all that is left of the tightest limit in the place of every amount `rest` in ARGV, and gives that amount. Where
 -- nothing is left it asks for 1, which is refused with the reasons.
-local function fill_rest(count, now)
-  local texts = redis.call('MGET', unpack(KEYS, 1, 2 * count))
+local function fill_rest(texts, count, now)
   local least
   for i = 1, count do
     local limit = ARGV[2 + 3 * i]
     if ARGV[3 * i] == 'rest' and limit ~= '' then
       local used, live = texts[i] or '0', '0'
-      if not find(used, '^-?%d+$') then return nil, problem('CORRUPT', KEYS[i] .. ' does not hold an integer') end
-      local stored = call('HGETALL', KEYS[#KEYS - count + i])
+      if not string.find(used, '^-?%d+$') then return nil, problem('CORRUPT', KEYS[i] .. ' does not hold an integer') end
+      local stored = redis.call('HGETALL', KEYS[#KEYS - count + i])
       for j = 1, #stored, 2 do
         if tonumber(stored[j]) > now then live = wide_add(live, stored[j + 1], '') or '9223372036854775807' end
       end

@@ -4,9 +4,10 @@ use std::future::IntoFuture;
 use std::pin::Pin;
 use std::time::Duration;
 
+use super::record::{Record, write_tail};
 use super::{Hold, ttl_and_width_ms};
-use crate::error::Result;
-use crate::model::{Amounts, Span};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::Amounts;
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
@@ -22,16 +23,22 @@ impl Extend<'_> {
     async fn run(self) -> Result<()> {
         let Self { hold, ttl } = self;
         let (ttl_ms, width_ms) = ttl_and_width_ms(ttl)?;
-        let record_ttl_ms = u128::from(ttl_ms) + hold.engine.receipt_ttl.as_millis();
-        let mut keys = vec![hold.key.clone()];
-        keys.extend(hold.record.entries.iter().map(|entry| format!("{}:holds", entry.key)));
-        let args = vec![ttl_ms.to_string(), width_ms.to_string(), record_ttl_ms.to_string(), hold.at_text()];
-        let call = ScriptCall { script: script::of(Op::Extend), keys, args, idempotent: true };
-        let mut answer = hold.engine.run_unclocked(&call).await?;
+        let mut answer = hold.run(|hold| Ok(extend_call(hold, ttl_ms, width_ms))).await?;
         answer.expect("EXTENDED")?;
-        hold.record.expires_ms = answer.int()?;
+        hold.record = Record::read(answer.rest(), &hold.engine.prefix)?;
         Ok(())
     }
+}
+
+fn extend_call(hold: &Hold, ttl_ms: u64, width_ms: u64) -> ScriptCall {
+    let Record { line, entries, .. } = &hold.record;
+    let record_ttl_ms = u128::from(ttl_ms) + hold.engine.receipt_ttl.as_millis();
+    let mut keys = vec![hold.key.clone()];
+    keys.extend(entries.iter().map(|entry| format!("{}:holds", entry.key)));
+    let mut args = vec![line.clone(), ttl_ms.to_string(), width_ms.to_string(), record_ttl_ms.to_string()];
+    args.push(hold.at_text());
+    args.extend(entries.iter().map(|entry| entry.amount.to_string()));
+    ScriptCall { script: script::of(Op::Extend), keys, args, idempotent: true }
 }
 
 /// More amounts for a hold, made by [`Hold::grow`].
@@ -58,35 +65,54 @@ pub enum Growth {
 impl Grow<'_> {
     async fn run(self) -> Result<Growth> {
         let Self { hold, more } = self;
-        // The windows are the hold's, which may be over: no clock can be outside of them.
-        let mut args = vec!["0".to_owned(), Span::NEVER_MS.to_string()];
-        let mut amounts = Vec::with_capacity(hold.record.entries.len());
-        for entry in &hold.record.entries {
-            let amount = more.of_or(&entry.meter, 0)?;
-            amounts.push(amount);
-            let limit = entry.limit.map(|limit| limit.to_string()).unwrap_or_default();
-            args.extend([amount.to_string(), "1".to_owned(), limit]);
-        }
-        let ttl_ms = u128::try_from(hold.record.expires_ms.saturating_sub(hold.record.reserved_ms)).unwrap_or(0);
-        let record_ttl_ms = ttl_ms + hold.engine.receipt_ttl.as_millis();
-        args.extend([hold.at_text(), hold.record.step.to_string(), record_ttl_ms.to_string()]);
-        let call = ScriptCall { script: script::of(Op::Grow), keys: hold.keys(true), args, idempotent: true };
+        let call = grow_call(hold, &more)?;
         let mut answer = hold.engine.run_unclocked(&call).await?;
-        if answer.status() == "DENIED" {
-            answer.expect("DENIED")?;
-            let _now_ms = answer.int()?;
-            let places = answer.word()?.split(',').filter_map(|place| place.parse::<usize>().ok()?.checked_sub(1));
-            let entries = &hold.record.entries;
-            let refused_by = places.filter_map(|place| entries.get(place)).map(|entry| entry.key.clone()).collect();
-            return Ok(Growth::Denied { refused_by });
+        match answer.status() {
+            "DENIED" => {
+                answer.expect("DENIED")?;
+                let _now_ms = answer.int()?;
+                let places = answer.word()?.split(',').filter_map(|place| place.parse::<usize>().ok()?.checked_sub(1));
+                let entries = &hold.record.entries;
+                let refused_by = places.filter_map(|place| entries.get(place)).map(|entry| entry.key.clone()).collect();
+                Ok(Growth::Denied { refused_by })
+            }
+            // When the store has it as this very step leaves it, an earlier sending of this call took the step.
+            "CHANGED" => {
+                let step = hold.record.step + 1;
+                hold.reread(&answer)?;
+                if hold.record.step == step && call.args.last().is_some_and(|tail| hold.record.line.ends_with(tail)) {
+                    return Ok(Growth::Granted);
+                }
+                Err(Error::new(
+                    ErrorKind::Conflict,
+                    "the hold has grown or was extended through another handle; try again",
+                ))
+            }
+            _ => {
+                answer.expect("GRANTED")?;
+                hold.record = Record::read(answer.rest(), &hold.engine.prefix)?;
+                Ok(Growth::Granted)
+            }
         }
-        answer.expect("GRANTED")?;
-        hold.record.step = answer.int()?;
-        for (entry, amount) in hold.record.entries.iter_mut().zip(amounts) {
-            entry.amount = entry.amount.saturating_add(amount);
-        }
-        Ok(Growth::Granted)
     }
+}
+
+fn grow_call(hold: &Hold, more: &Amounts) -> Result<ScriptCall> {
+    let Record { line, reserved_ms, expires_ms, entries, tags, .. } = &hold.record;
+    let ttl_ms = u128::try_from(expires_ms.saturating_sub(*reserved_ms)).unwrap_or(0);
+    let mut args = vec![line.clone(), (ttl_ms + hold.engine.receipt_ttl.as_millis()).to_string()];
+    let mut grown = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let amount = more.of_or(&entry.meter, 0)?;
+        let sum = entry.amount.checked_add(amount);
+        let sum = sum.ok_or_else(|| Error::new(ErrorKind::Overflow, "the hold would leave the 64-bit range"))?;
+        grown.push((entry.key.as_str(), sum.to_string(), entry.limit));
+        let limit = entry.limit.map(|limit| limit.to_string()).unwrap_or_default();
+        // The counters and their TTLs are there since the reservation.
+        args.extend([amount.to_string(), "1".to_owned(), limit]);
+    }
+    args.extend([hold.at_text(), write_tail(tags, grown.into_iter())]);
+    Ok(ScriptCall { script: script::of(Op::Grow), keys: hold.keys(true), args, idempotent: true })
 }
 
 impl<'a> IntoFuture for Extend<'a> {

@@ -2,16 +2,15 @@
 
 use std::future::IntoFuture;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::Hold;
+use super::{Hold, Record};
 use crate::error::Result;
 use crate::model::{Amounts, Meter};
-use crate::ops::engine::Engine;
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
@@ -62,8 +61,7 @@ impl Settle<'_> {
         let Self { hold, actual } = self;
         // Whatever comes between, a drop then settles this.
         hold.observed = Some(actual.clone());
-        let call = settle_call(hold, &actual)?;
-        let mut answer = hold.engine.run_unclocked(&call).await?;
+        let mut answer = hold.run(|hold| settle_call(hold, &actual)).await?;
         answer.expect("SETTLED")?;
         let late = answer.int()? == 1;
         let limits = hold.record.entries.iter().map(|entry| {
@@ -77,13 +75,13 @@ impl Settle<'_> {
 }
 
 fn settle_call(hold: &Hold, actual: &Amounts) -> Result<ScriptCall> {
-    let mut args = Vec::with_capacity(hold.record.entries.len() + 3);
-    for entry in &hold.record.entries {
-        args.push(actual.of(&entry.meter)?.to_string());
-    }
-    let mut fingerprint = sha1_smol::Sha1::from(args.join(" ")).digest().to_string();
-    fingerprint.truncate(16);
-    args.extend([fingerprint, hold.engine.receipt_ttl.as_millis().to_string(), hold.at_text()]);
+    let Record { line, bucket_ms, expires_ms, entries, .. } = &hold.record;
+    let amounts: Vec<_> =
+        entries.iter().map(|entry| Ok(actual.of(&entry.meter)?.to_string())).collect::<Result<_>>()?;
+    let mut args = vec![line.clone(), bucket_ms.to_string(), expires_ms.to_string()];
+    args.extend([hold.engine.receipt_ttl.as_millis().to_string(), amounts.join(","), hold.at_text()]);
+    args.extend(entries.iter().map(|entry| entry.amount.to_string()));
+    args.extend(amounts);
     Ok(ScriptCall { script: script::of(Op::Settle), keys: hold.keys(true), args, idempotent: true })
 }
 
@@ -96,7 +94,7 @@ pub struct Release<'a> {
 
 impl Release<'_> {
     async fn run(self) -> Result<()> {
-        let mut answer = self.hold.engine.run_unclocked(&release_call(self.hold)).await?;
+        let mut answer = self.hold.run(|hold| Ok(release_call(hold))).await?;
         answer.expect("RELEASED")?;
         self.hold.ended = true;
         Ok(())
@@ -104,7 +102,9 @@ impl Release<'_> {
 }
 
 fn release_call(hold: &Hold) -> ScriptCall {
-    let args = vec![hold.engine.receipt_ttl.as_millis().to_string()];
+    let Record { line, bucket_ms, entries, .. } = &hold.record;
+    let mut args = vec![line.clone(), bucket_ms.to_string(), hold.engine.receipt_ttl.as_millis().to_string()];
+    args.extend(entries.iter().map(|entry| entry.amount.to_string()));
     ScriptCall { script: script::of(Op::Release), keys: hold.keys(false), args, idempotent: true }
 }
 
@@ -134,24 +134,22 @@ pub(crate) struct Endings {
 
 impl Endings {
     /// Settles what a dropped hold observed, or releases it. Outside a runtime the hold is left to expire.
-    pub(super) fn end_in_background(hold: &Hold) {
+    pub(super) fn end_in_background(hold: &mut Hold) {
         let Ok(runtime) = Handle::try_current() else { return };
-        let call = match &hold.observed {
-            Some(observed) => settle_call(hold, observed),
-            None => Ok(release_call(hold)),
-        };
-        let Ok(call) = call else {
-            tracing::error!(hold = %hold.id, "a dropped hold observed amounts that are none; it is left to expire");
-            return;
-        };
-        let (engine, id): (Arc<Engine>, String) = (hold.engine.clone(), hold.id.clone());
-        let mut tasks = hold.engine.endings.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
+        let (engine, id, key, record) = (hold.engine.clone(), hold.id.clone(), hold.key.clone(), hold.record.clone());
+        let (observed, at_ms) = (hold.observed.take(), hold.at_ms);
+        let mut owned = Hold { engine, id, key, record, limits: Vec::new(), observed: None, at_ms, ended: true };
         let end = async move {
-            if let Err(err) = engine.run_unclocked(&call).await {
-                tracing::error!(hold = %id, error = %err, "a dropped hold could not be ended; it is left to expire");
+            let ended = match observed {
+                Some(observed) => owned.settle(observed).await.map(|_| ()),
+                None => owned.release().await,
+            };
+            if let Err(err) = ended {
+                tracing::error!(hold = %owned.id, error = %err, "a dropped hold could not be ended; it is left to expire");
             }
         };
+        let mut tasks = hold.engine.endings.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
         tasks.spawn_on(end, &runtime);
     }
 

@@ -18,12 +18,16 @@ pub use find::FindHold;
 pub(crate) use record::{Record, State};
 pub use reserve::Reserve;
 
-use super::engine::Engine;
-use crate::error::{Error, Result};
+use super::engine::{Answer, Engine};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Amounts, LimitState, Meter};
+use crate::store::ScriptCall;
 
 /// How long a hold lives unless told otherwise.
 pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(600);
+
+/// How often a call is made anew when the hold was changed elsewhere in between.
+const MOST_CHANGED: u32 = 3;
 
 /// Bounds of a hold's TTL.
 const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
@@ -74,8 +78,8 @@ impl Hold {
 
     /// What it was tagged with.
     #[must_use]
-    pub fn tags(&self) -> &[(String, String)] {
-        &self.record.tags
+    pub fn tags(&self) -> Vec<(String, String)> {
+        record::read_tags(&self.record.tags)
     }
 
     /// Whether it was settled or released before this handle was made: by an earlier attempt with the same id, or by
@@ -130,6 +134,25 @@ impl Hold {
     /// As [`extend`](Self::extend), and `Conflict` when the hold has grown through another handle.
     pub fn grow(&mut self, more: impl Into<Amounts>) -> Grow<'_> {
         Grow { hold: self, more: more.into() }
+    }
+
+    /// Runs a call on the hold; when the hold was changed through another handle, once more as it is now.
+    async fn run(&mut self, call: impl Fn(&Self) -> Result<ScriptCall>) -> Result<Answer> {
+        for _ in 0..MOST_CHANGED {
+            let answer = self.engine.run_unclocked(&call(self)?).await?;
+            if answer.status() != "CHANGED" {
+                return Ok(answer);
+            }
+            self.reread(&answer)?;
+        }
+        Err(Error::new(ErrorKind::Conflict, "the hold keeps being changed through other handles; use one"))
+    }
+
+    /// Takes over what the store says became of the hold elsewhere.
+    fn reread(&mut self, answer: &Answer) -> Result<()> {
+        let line = answer.rest().split_once(' ').map_or("", |(_, line)| line);
+        self.record = Record::read(line, &self.engine.prefix)?;
+        Ok(())
     }
 
     /// The keys of a call: counters, totals held, the record, buckets; without the counters for `release`.

@@ -14,15 +14,19 @@ pub(crate) enum State {
     Released,
 }
 
-/// `STATE FINGERPRINT STEP RESERVED_MS EXPIRES_MS BUCKET_MS TAGS`, then `KEY AMOUNT LIMIT` a counter, then `|` and how it
-/// ended.
+/// `STATE FINGERPRINT STEP RESERVED_MS EXPIRES_MS BUCKET_MS TAGS`, then `COUNTER AMOUNT LIMIT` a counter; when it has ended
+/// `|`, how, and the reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
+    /// The line as it is stored: the scripts compare it.
+    pub(crate) line: String,
     pub(crate) state: State,
     pub(crate) step: i64,
     pub(crate) reserved_ms: i64,
     pub(crate) expires_ms: i64,
-    pub(crate) tags: Vec<(String, String)>,
+    pub(crate) bucket_ms: i64,
+    /// As one word.
+    pub(crate) tags: String,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -47,8 +51,8 @@ impl Record {
             _ => return Err(unexpected(line)),
         };
         let _fingerprint = word()?;
-        let (step, reserved_ms, expires_ms, _bucket_ms) = (int(word()?)?, int(word()?)?, int(word()?)?, int(word()?)?);
-        let tags = read_tags(word()?);
+        let (step, reserved_ms, expires_ms, bucket_ms) = (int(word()?)?, int(word()?)?, int(word()?)?, int(word()?)?);
+        let tags = word()?.to_owned();
         let mut entries = Vec::new();
         while let Some(key) = words.next().filter(|word| *word != "|") {
             let (amount, limit) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -58,8 +62,18 @@ impl Record {
             let limit = if limit == "-" { None } else { Some(int(limit)?) };
             entries.push(Entry { key: key.to_owned(), meter, amount: int(amount)?, limit });
         }
-        Ok(Self { state, step, reserved_ms, expires_ms, tags, entries })
+        Ok(Self { line: line.to_owned(), state, step, reserved_ms, expires_ms, bucket_ms, tags, entries })
     }
+}
+
+/// The end of a record: tags, then `COUNTER AMOUNT LIMIT` a counter.
+pub(crate) fn write_tail<'a>(tags: &str, entries: impl Iterator<Item = (&'a str, String, Option<i64>)>) -> String {
+    let mut tail = tags.to_owned();
+    for (key, amount, limit) in entries {
+        let limit = limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
+        tail.extend([" ", key, " ", &amount, " ", &limit]);
+    }
+    tail
 }
 
 /// Tags as one word: `name=value;name=value`, `-` for none.
@@ -76,7 +90,9 @@ pub(crate) fn write_tags(tags: &[(String, String)]) -> Result<String> {
     Ok(if word.is_empty() { "-".to_owned() } else { word })
 }
 
-fn read_tags(word: &str) -> Vec<(String, String)> {
+/// Tags from their word.
+pub(crate) fn read_tags(word: &str) -> Vec<(String, String)> {
+    let decode = |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
     let pairs = word.split(';').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    pairs.map(|(name, value)| (decode(name), decode(value))).collect()
 }

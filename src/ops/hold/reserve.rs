@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::record::{Entry, Record, State, write_tags};
+use super::record::{Record, write_tags, write_tail};
 use super::{DEFAULT_TTL, Hold, ttl_and_width_ms};
-use crate::error::{Error, Result};
-use crate::model::{Decision, Estimate, Policy, Subject};
-use crate::ops::engine::{Answer, Engine};
+use crate::error::Result;
+use crate::model::{Decision, Estimate, LimitState, Policy, Subject};
+use crate::ops::engine::{Answer, Engine, unexpected};
 use crate::ops::plan::{Plan, Taken, injected_ms};
 use crate::ops::request::limit_text;
 use crate::script::{self, Op};
@@ -72,54 +72,59 @@ impl<'a> Reserve<'a> {
             let amount = if is_rest { "rest".to_owned() } else { entry.amount.to_string() };
             args.extend([amount, entry.expiry.clone(), limit_text(limit)]);
         }
-        let touch = self.engine.touch() || plan.renews();
         let record_ttl_ms = u128::from(ttl_ms) + self.engine.receipt_ttl.as_millis();
-        args.push(if self.at.is_some() { now_ms.to_string() } else { String::new() });
-        args.push(if touch { "1".to_owned() } else { String::new() });
         args.extend([ttl_ms.to_string(), width_ms.to_string(), record_ttl_ms.to_string()]);
         let verb = if self.estimate.rest().is_some() { "reserve rest" } else { "reserve" };
-        args.extend([plan.fingerprint(verb), write_tags(&self.tags)?]);
+        args.extend([plan.fingerprint(verb), self.tail(&plan, "rest")?]);
+        let touch = self.engine.touch() || plan.renews();
+        if self.at.is_some() || touch {
+            args.push(if self.at.is_some() { now_ms.to_string() } else { String::new() });
+            args.push(if touch { "1".to_owned() } else { String::new() });
+        }
         let keys = plan.keys(Some(self.subject.hold_key(&self.engine.prefix, id)?));
         Ok((plan, ScriptCall { script: script::of(Op::Reserve), keys, args, idempotent: true }))
+    }
+
+    /// The end of the hold's record, with `rest` in the place of an amount that the store decides.
+    fn tail(&self, plan: &Plan, rest: &str) -> Result<String> {
+        let entries = plan.entries.iter().zip(plan.limits()).map(|(entry, limit)| {
+            let is_rest = self.estimate.rest() == Some(limit.counter().meter());
+            let amount = if is_rest { rest.to_owned() } else { entry.amount.to_string() };
+            (entry.key.as_str(), amount, limit.limit())
+        });
+        Ok(write_tail(&write_tags(&self.tags)?, entries))
     }
 
     async fn run(self) -> Result<Decision<Hold>> {
         let at_ms = self.at.map(injected_ms).transpose()?;
         let id = self.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
         let (plan, mut answer) = self.engine.run(at_ms, |now_ms| self.call(&id, now_ms)).await?;
-        if answer.status() == "DENIED" {
-            return plan.denial(&mut answer).map(Decision::Denied);
-        }
-        let key = self.subject.hold_key(&self.engine.prefix, &id)?;
-        let (record, limits) = match answer.status() {
+        let (line, limits) = match answer.status() {
+            "DENIED" => return plan.denial(&mut answer).map(Decision::Denied),
             "HELD" => {
                 answer.expect("HELD")?;
-                (Record::read(answer.rest(), &self.engine.prefix)?, Vec::new())
+                (answer.rest().to_owned(), Vec::new())
             }
             _ => self.granted(plan, &mut answer)?,
         };
-        let engine = self.engine.clone();
+        let record = Record::read(&line, &self.engine.prefix)?;
+        let (engine, key) = (self.engine.clone(), self.subject.hold_key(&self.engine.prefix, &id)?);
         Ok(Decision::Granted(Hold { engine, id, key, record, limits, observed: None, at_ms, ended: false }))
     }
 
-    /// Reads `GRANTED expires_ms amount used... [held...]`.
-    fn granted(&self, mut plan: Plan, answer: &mut Answer) -> Result<(Record, Vec<crate::model::LimitState>)> {
+    /// Reads `GRANTED reserved_ms expires_ms bucket_ms rest used... [held...]`, and gives the record that was stored.
+    fn granted(&self, mut plan: Plan, answer: &mut Answer) -> Result<(String, Vec<LimitState>)> {
         answer.expect("GRANTED")?;
-        let expires_ms = answer.int()?;
-        if let (rest, Some(meter)) = (answer.word()?.to_owned(), self.estimate.rest()) {
-            let rest = rest.parse().map_err(|_| crate::ops::engine::unexpected(&rest))?;
-            plan.set_amounts(meter, rest);
+        let (reserved_ms, expires_ms, bucket_ms) = (answer.int()?, answer.int()?, answer.int()?);
+        let verb = if self.estimate.rest().is_some() { "reserve rest" } else { "reserve" };
+        let fingerprint = plan.fingerprint(verb);
+        let rest = answer.word()?.to_owned();
+        let tail = self.tail(&plan, &rest)?;
+        if let Some(meter) = self.estimate.rest() {
+            plan.set_amounts(meter, rest.parse().map_err(|_| unexpected(&rest))?);
         }
-        let limits = plan.states(answer, Taken::Held)?;
-        let entries = plan.entries.iter().zip(plan.limits()).map(|(entry, limit)| Entry {
-            key: entry.key.clone(),
-            meter: limit.counter().meter().clone(),
-            amount: entry.amount,
-            limit: limit.limit(),
-        });
-        let ttl_ms = i64::try_from(self.ttl.as_millis()).map_err(|_| Error::invalid("the TTL is too long"))?;
-        let (state, reserved_ms, tags) = (State::Open, expires_ms.saturating_sub(ttl_ms), self.tags.clone());
-        Ok((Record { state, step: 0, reserved_ms, expires_ms, tags, entries: entries.collect() }, limits))
+        let line = format!("open {fingerprint} 0 {reserved_ms} {expires_ms} {bucket_ms} {tail}");
+        Ok((line, plan.states(answer, Taken::Held)?))
     }
 }
 
