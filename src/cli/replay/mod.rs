@@ -1,6 +1,10 @@
 //! `costguard replay`: what would this policy have done to that traffic?
 
 mod log;
+mod plot;
+mod report;
+mod series;
+mod tally;
 
 /// Decide every call of a log against a policy, and report what it would have done.
 #[derive(Debug, clap::Args)]

@@ -1,0 +1,257 @@
+//! A picture of a replay: for each limit, how full it was over time and which calls it refused.
+
+use chrono::DateTime;
+use plotters::coord::Shift;
+use plotters::coord::combinators::BindKeyPoints as _;
+use plotters::prelude::*;
+
+use super::series::LimitSeries;
+use super::tally::{LimitLabel, LimitTally};
+
+const WIDTH: u32 = 1100;
+const TITLE_HEIGHT: u32 = 50;
+const PANEL_HEIGHT: u32 = 290;
+/// The most limits and scopes shown: those that refused, or held, the most.
+const MAX_PANELS: usize = 8;
+const MAX_SCOPES: usize = 5;
+const DENIED: RGBColor = RGBColor(200, 30, 30);
+/// Colours that stay apart for colour-blind eyes (Okabe and Ito, 2008).
+const COLOURS: [RGBColor; MAX_SCOPES] = [
+    RGBColor(0, 114, 178),
+    RGBColor(230, 159, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+];
+const FONT: &str = "sans-serif";
+
+/// One limit with what happened to it.
+pub(crate) struct Panel<'a> {
+    pub(crate) tally: &'a LimitTally,
+    pub(crate) series: &'a LimitSeries,
+}
+
+/// Draws the panels one below the other, over the time from `from_ms` to `until_ms`, as SVG text.
+pub(crate) fn draw(title: &str, panels: &[Panel<'_>], from_ms: i64, until_ms: i64) -> anyhow::Result<String> {
+    let mut shown: Vec<&Panel<'_>> = panels.iter().collect();
+    shown.sort_by_key(|panel| std::cmp::Reverse(panel.tally.denied));
+    shown.truncate(MAX_PANELS);
+    let rows = u32::try_from(shown.len().max(1))?;
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (WIDTH, TITLE_HEIGHT + rows * PANEL_HEIGHT)).into_drawing_area();
+        root.fill(&WHITE).map_err(cannot_draw)?;
+        let root = root.titled(title, (FONT, 20)).map_err(cannot_draw)?;
+        let areas = root.split_evenly((shown.len().max(1), 1));
+        // A log of one instant still gets an axis.
+        let until_ms = until_ms.max(from_ms.saturating_add(1000));
+        for (area, panel) in areas.iter().zip(shown) {
+            draw_panel(area, panel, from_ms, until_ms).map_err(cannot_draw)?;
+        }
+        root.present().map_err(cannot_draw)?;
+    }
+    Ok(svg)
+}
+
+fn cannot_draw(error: impl std::fmt::Display) -> anyhow::Error {
+    anyhow::anyhow!("cannot draw the plot: {error}")
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
+
+fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i64) -> DrawResult<'a> {
+    let label = &panel.tally.label;
+    let top = top_of(label.limit, panel.tally.peak);
+    let out_of_sight = if label.limit > top { ", above this picture" } else { "" };
+    let caption = format!(
+        "{} {} per {}: at most {}{out_of_sight}, {} denied",
+        label.scope,
+        label.meter,
+        label.per,
+        label.amount(label.limit),
+        panel.tally.denied
+    );
+    let ticks = time_ticks(from_ms, until_ms);
+    let mut chart = ChartBuilder::on(area)
+        .caption(caption, (FONT, 15))
+        .margin(10)
+        .x_label_area_size(45)
+        .margin_right(45)
+        .y_label_area_size(75)
+        .build_cartesian_2d((from_ms..until_ms).with_key_points(ticks.at_ms), 0..top)?;
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .bold_line_style(RGBColor(225, 225, 225))
+        .y_labels(6)
+        .x_label_formatter(&|at_ms| tick_text(*at_ms, ticks.format))
+        .y_label_formatter(&|amount| label.amount(*amount))
+        .x_desc("time (UTC)")
+        .y_desc(if label.meter == "cost" {
+            "USD in the window".to_owned()
+        } else {
+            format!("{} in the window", label.meter)
+        })
+        .label_style((FONT, 12))
+        .axis_desc_style((FONT, 13))
+        .draw()?;
+
+    let mut scopes: Vec<_> = panel.series.scopes.iter().collect();
+    scopes.sort_by_key(|(_, series)| std::cmp::Reverse(series.peak()));
+    let unseen = scopes.len().saturating_sub(MAX_SCOPES);
+    for ((scope, series), colour) in scopes.iter().zip(COLOURS) {
+        let style = colour.stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(series.steps(until_ms), style))?
+            .label(scope.as_str())
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+    }
+    if unseen > 0 {
+        chart.draw_series(std::iter::empty::<PathElement<(i64, i64)>>())?.label(format!("({unseen} more not drawn)"));
+    }
+    if label.limit <= top {
+        let style = DENIED.stroke_width(1);
+        chart
+            .draw_series(DashedLineSeries::new([(from_ms, label.limit), (until_ms, label.limit)], 6, 4, style))?
+            .label("limit")
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+    }
+    if panel.tally.denied > 0 {
+        let marks =
+            panel.series.denials.levels().map(|level| Cross::new((level.at_ms, label.limit.min(top)), 4, DENIED));
+        chart.draw_series(marks)?.label("denied").legend(|(x, y)| Cross::new((x + 9, y), 4, DENIED));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE.mix(0.85))
+        .border_style(RGBColor(200, 200, 200))
+        .label_font((FONT, 12))
+        .draw()
+}
+
+/// The top of the vertical axis: a tenth above the limit, unless what was used would then be a thin line at the bottom.
+fn top_of(limit: i64, peak: i64) -> i64 {
+    let highest = if limit / 5 > peak { peak } else { limit.max(peak) };
+    highest.saturating_add(highest / 10).max(1)
+}
+
+struct TimeTicks {
+    at_ms: Vec<i64>,
+    format: &'static str,
+}
+
+/// At most ten ticks at round times.
+fn time_ticks(from_ms: i64, until_ms: i64) -> TimeTicks {
+    const SECOND: i64 = 1000;
+    const MINUTE: i64 = 60 * SECOND;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    const STEPS: [(i64, &str); 20] = [
+        (SECOND, "%H:%M:%S"),
+        (5 * SECOND, "%H:%M:%S"),
+        (15 * SECOND, "%H:%M:%S"),
+        (MINUTE, "%H:%M"),
+        (2 * MINUTE, "%H:%M"),
+        (5 * MINUTE, "%H:%M"),
+        (10 * MINUTE, "%H:%M"),
+        (30 * MINUTE, "%b %d %H:%M"),
+        (HOUR, "%b %d %H:%M"),
+        (2 * HOUR, "%b %d %H:%M"),
+        (6 * HOUR, "%b %d %H:%M"),
+        (12 * HOUR, "%b %d %H:%M"),
+        (DAY, "%b %d"),
+        (2 * DAY, "%b %d"),
+        (7 * DAY, "%Y-%m-%d"),
+        (14 * DAY, "%Y-%m-%d"),
+        (30 * DAY, "%Y-%m-%d"),
+        (90 * DAY, "%Y-%m-%d"),
+        (365 * DAY, "%Y-%m-%d"),
+        (3650 * DAY, "%Y-%m-%d"),
+    ];
+    let span_ms = until_ms.saturating_sub(from_ms);
+    let (step_ms, format) =
+        STEPS.into_iter().find(|(step_ms, _)| span_ms / step_ms <= 10).unwrap_or((span_ms / 10 + 1, "%Y"));
+    let first = from_ms.div_euclid(step_ms) * step_ms;
+    let at_ms = (0..=12).map(|step| first + step * step_ms).filter(|at_ms| (from_ms..=until_ms).contains(at_ms));
+    TimeTicks { at_ms: at_ms.collect(), format }
+}
+
+fn tick_text(at_ms: i64, format: &str) -> String {
+    DateTime::from_timestamp_millis(at_ms).map_or_else(String::new, |time| time.format(format).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::series::{LimitSeries, record};
+    use super::super::tally::{LimitLabel, LimitState, LimitTally, Outcome, Tally};
+    use super::{Panel, draw, time_ticks};
+    use costguard::model::Money;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    /// Three users who call every ten minutes for two days, and each may spend 5.00 a day.
+    fn two_days() -> (Vec<LimitTally>, Vec<LimitSeries>) {
+        let labels =
+            [LimitLabel { scope: "user".into(), meter: "cost".into(), per: "day".into(), limit: 5_000_000_000 }];
+        let (mut tally, mut series) = (Tally::new(&labels), vec![LimitSeries::default()]);
+        let mut used = [[0_i64; 3]; 2];
+        for step in 0..288 {
+            let at_ms = 1_767_225_600_000 + step * HOUR_MS / 6;
+            for user in 0..3 {
+                let day = usize::try_from(step / 144).expect("day");
+                let cost = 20_000_000 * i64::try_from(user + 1).expect("user");
+                let counter = &mut used[day][user];
+                let granted = *counter + cost <= 5_000_000_000;
+                *counter += if granted { cost } else { 0 };
+                let scope = format!("user:{}", ["alice", "bob", "carol"][user]);
+                let state = LimitState {
+                    scope,
+                    window: day.to_string(),
+                    window_end_ms: 1_767_225_600_000 + 24 * HOUR_MS * (step / 144 + 1),
+                    used: *counter,
+                    refused: !granted,
+                };
+                let scopes = [state.scope.clone()];
+                let call = Outcome {
+                    at_ms,
+                    model: "m",
+                    scopes: &scopes,
+                    cost: Money::from_nanos(cost),
+                    granted,
+                    limits: &[state],
+                };
+                tally.add(&call).expect("sums fit");
+                record(&mut series, &call);
+            }
+        }
+        (tally.limits, series)
+    }
+
+    #[test]
+    fn a_plot_names_its_limit_its_scopes_and_its_denials() {
+        let (tallies, series) = two_days();
+        let panel = Panel { tally: &tallies[0], series: &series[0] };
+        let until_ms = 1_767_225_600_000 + 48 * HOUR_MS;
+        let svg = draw("sample.csv against policy.toml", &[panel], 1_767_225_600_000, until_ms).expect("drawn");
+        for part in [
+            "sample.csv against policy.toml",
+            "at most 5.00",
+            "denied",
+            "user:alice",
+            "time (UTC)",
+            "USD in the window",
+        ] {
+            assert!(svg.contains(part), "{part:?} is not in the plot");
+        }
+    }
+
+    #[test]
+    fn time_ticks_are_round_and_few_for_any_span() {
+        for span_ms in [1000, 60_000, 3_400_000, 86_400_000, 40 * 86_400_000, 4000 * 86_400_000] {
+            let ticks = time_ticks(1_767_225_601_234, 1_767_225_601_234 + span_ms);
+            assert!((1..=11).contains(&ticks.at_ms.len()), "{span_ms}: {:?}", ticks.at_ms);
+        }
+    }
+}
