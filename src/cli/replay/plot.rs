@@ -6,7 +6,7 @@ use plotters::coord::combinators::BindKeyPoints as _;
 use plotters::prelude::*;
 
 use super::series::LimitSeries;
-use super::tally::{LimitLabel, LimitTally};
+use super::tally::LimitTally;
 
 const WIDTH: u32 = 1100;
 const TITLE_HEIGHT: u32 = 50;

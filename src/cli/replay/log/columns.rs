@@ -144,17 +144,18 @@ pub(crate) fn scope_names(kind: &str) -> Vec<String> {
 ///   caching", "Tracking cache performance": total input = `cache_read_input_tokens` +
 ///   `cache_creation_input_tokens` + `input_tokens`, the last being only what follows the last cache breakpoint.
 ///
-/// `None`: the names do not tell, and the user must.
+/// Of a dotted path the last name counts. `None`: the names do not tell, and the user must.
 pub(crate) fn cached_tokens_convention(input: &str, cached: &[&str]) -> Option<CachedTokens> {
     if cached.is_empty() {
         return Some(CachedTokens::Excluded);
     }
-    let input = plain(input);
+    let last = |path: &str| plain(path.rsplit('.').next().unwrap_or(path));
+    let input = last(input);
     if ["prompttokens", "contexttokens", "tokensprompt"].contains(&input.as_str()) {
         return Some(CachedTokens::Included);
     }
     let mut conventions = cached.iter().map(|name| {
-        let name = plain(name);
+        let name = last(name);
         let recognised = recognise(&name).is_some();
         match (recognised, name.contains("cached")) {
             (false, _) => None,

@@ -26,7 +26,7 @@ struct Layout {
     scopes: Vec<usize>,
     cached: CachedTokens,
     need: Need,
-    needed: &'static [Role],
+    needed: Vec<Role>,
 }
 
 impl<R: Read> CsvRows<R> {
@@ -95,10 +95,9 @@ impl Layout {
                 })?),
             };
         }
-        for &role in options.needed() {
-            if roles[role.index()].is_none() && options.mapped(role) != Some(None) {
-                return Err(missing_column(role, &names));
-            }
+        let needed = options.needed();
+        if let Some(&role) = needed.iter().find(|role| roles[role.index()].is_none()) {
+            return Err(missing_column(role, &names));
         }
         let scopes = options.scopes.iter().map(|scope| {
             let wanted = scope.column.as_ref().map_or_else(|| scope_names(&scope.kind), |name| vec![name.clone()]);
@@ -112,7 +111,7 @@ impl Layout {
             }
         }
         let cached = convention(&columns, options.cached).map_err(|error| error.problem)?;
-        Ok(Self { header, roles, scopes, cached, need: options.need, needed: options.needed() })
+        Ok(Self { header, roles, scopes, cached, need: options.need, needed })
     }
 
     fn row(&self, record: &csv::StringRecord, line: u64) -> RowResult {

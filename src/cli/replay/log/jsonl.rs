@@ -24,11 +24,13 @@ pub(super) struct JsonlRows<R> {
     buffer: Vec<u8>,
     line: u64,
     options: LogOptions,
+    needed: Vec<Role>,
 }
 
 impl<R: BufRead> JsonlRows<R> {
     pub(super) fn new(file: String, bytes: R, options: LogOptions) -> Self {
-        Self { file, bytes, buffer: Vec::new(), line: 0, options }
+        let needed = options.needed();
+        Self { file, bytes, buffer: Vec::new(), line: 0, options, needed }
     }
 
     fn row(&self) -> Result<LogRow, BadRow> {
@@ -41,7 +43,8 @@ impl<R: BufRead> JsonlRows<R> {
         let Value::Object(object) = value else {
             return Err(bad(None, "not a JSON object: every line is one object".to_owned()));
         };
-        row_of_object(&object, self.line, &self.options).map_err(|error| bad(Some(error.column), error.problem))
+        row_of_object(&object, self.line, &self.options, &self.needed)
+            .map_err(|error| bad(Some(error.column), error.problem))
     }
 }
 
@@ -71,16 +74,16 @@ fn without_place(error: &serde_json::Error) -> String {
     text.split(" at line ").next().unwrap_or_default().to_owned()
 }
 
-fn row_of_object(object: &Object, line: u64, options: &LogOptions) -> RowResult {
+fn row_of_object(object: &Object, line: u64, options: &LogOptions, needed: &[Role]) -> RowResult {
     let scopes = options.scopes.iter().map(|scope| scope_value(object, scope)).collect::<Result<_, _>>()?;
     let response = response_in(object);
-    let mut cells = cells_of(object, response, options)?;
+    let mut cells = cells_of(object, response, options);
     let mapped_tokens = options.mapped(Role::Input).is_some() || options.mapped(Role::Output).is_some();
     let whole_response = response.filter(|_| !mapped_tokens);
-    for &role in options.needed() {
+    for &role in needed {
         let told_by_usage = whole_response.is_some() && matches!(role, Role::Input | Role::Output);
-        if options.mapped(role) != Some(None) && !told_by_usage {
-            require(&cells, role, object)?;
+        if !told_by_usage {
+            require(&cells, role, object, options)?;
         }
     }
     if let Some(response) = whole_response {
@@ -95,9 +98,12 @@ fn row_of_object(object: &Object, line: u64, options: &LogOptions) -> RowResult 
     row_of_cells(&cells, convention(&cells, options.cached)?, line, scopes, options.need)
 }
 
-fn require(cells: &Cells<'_>, role: Role, object: &Object) -> Result<(), CellError> {
+fn require(cells: &Cells<'_>, role: Role, object: &Object, options: &LogOptions) -> Result<(), CellError> {
     if cells.get(role).is_some() {
         return Ok(());
+    }
+    if let Some(Some(path)) = options.mapped(role) {
+        return Err(CellError::new(path, format!("no value here (asked for by --column {}={path})", role.word())));
     }
     let present: Vec<&str> = object.keys().map(String::as_str).collect();
     Err(CellError::new(role.word(), missing_column(role, &present)))
@@ -125,11 +131,7 @@ fn walk<'a>(object: &'a Object, path: &[&str]) -> Option<&'a Object> {
 }
 
 /// The cells of the object by role: its own fields first, then those of the response inside it.
-fn cells_of<'a>(
-    object: &'a Object,
-    response: Option<&'a Object>,
-    options: &'a LogOptions,
-) -> Result<Cells<'a>, CellError> {
+fn cells_of<'a>(object: &'a Object, response: Option<&'a Object>, options: &'a LogOptions) -> Cells<'a> {
     let mut cells = Cells::default();
     for source in [response.unwrap_or(object), object] {
         let mut ranks = [usize::MAX; Role::COUNT];
@@ -147,19 +149,11 @@ fn cells_of<'a>(
         let Some(choice) = options.mapped(role) else { continue };
         cells.clear(role);
         let Some(path) = choice else { continue };
-        let found = look_up(object, path).and_then(|value| cell(path, text_of(value)?));
-        match found {
-            Some(found) => cells.set(role, found),
-            None if options.needed().contains(&role) => {
-                return Err(CellError::new(
-                    path,
-                    format!("no value here (asked for by --column {}={path})", role.word()),
-                ));
-            }
-            None => {}
+        if let Some(found) = look_up(object, path).and_then(|value| cell(path, text_of(value)?)) {
+            cells.set(role, found);
         }
     }
-    Ok(cells)
+    cells
 }
 
 fn scope_value(object: &Object, scope: &ScopeColumn) -> Result<String, CellError> {

@@ -76,6 +76,8 @@ pub(crate) struct LogOptions {
     pub(crate) scopes: Vec<ScopeColumn>,
     /// What is needed of each call.
     pub(crate) need: Need,
+    /// Whether every row must name its model.
+    pub(crate) need_model: bool,
 }
 
 impl LogOptions {
@@ -85,11 +87,17 @@ impl LogOptions {
         Some((name != "-").then_some(name))
     }
 
-    fn needed(&self) -> &'static [Role] {
-        match self.need {
-            Need::Tokens => &[Role::Timestamp, Role::Input, Role::Output],
-            Need::Cost => &[Role::Timestamp, Role::Cost],
+    /// The roles without which a row cannot be used, but for those that the user left out.
+    fn needed(&self) -> Vec<Role> {
+        let mut needed = match self.need {
+            Need::Tokens => vec![Role::Timestamp, Role::Input, Role::Output],
+            Need::Cost => vec![Role::Timestamp, Role::Cost],
+        };
+        if self.need_model {
+            needed.push(Role::Model);
         }
+        needed.retain(|&role| role == Role::Timestamp || self.mapped(role) != Some(None));
+        needed
     }
 }
 
@@ -229,6 +237,7 @@ fn missing_column(role: Role, present: &[&str]) -> String {
         Role::Timestamp => "the time of a call",
         Role::Input => "its input tokens",
         Role::Output => "its output tokens",
+        Role::Model => "the model (or give --model NAME for rows without one)",
         Role::Cost => "its cost (or give --prices FILE to compute it from tokens)",
         _ => role.word(),
     };

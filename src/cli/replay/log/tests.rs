@@ -192,3 +192,33 @@ fn a_recorded_cost_is_enough_when_nothing_is_to_be_priced() {
     let message = open("a.csv", "ts,input_tokens\n", options).expect_err("no cost").to_string();
     assert!(message.contains("--prices FILE"), "{message}");
 }
+
+#[test]
+fn a_model_is_needed_in_every_row_when_none_is_given_for_all() {
+    let options = LogOptions { need_model: true, ..LogOptions::default() };
+    let message = open("a.csv", "ts,input_tokens,output_tokens\n", options.clone()).expect_err("no model").to_string();
+    assert!(message.contains("--model NAME"), "{message}");
+    let message = first_error("a.csv", "ts,model,input_tokens,output_tokens\n1,,1,1\n", options);
+    assert_eq!(message, "a.csv line 2, column \"model\": the cell is empty");
+}
+
+#[test]
+fn fields_inside_a_response_can_be_mapped_by_their_path() {
+    let text = "{\"meta\":{\"at\":1},\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":2,\"hits\":3}}\n";
+    let mut options = LogOptions {
+        columns: vec![
+            (Role::Timestamp, "meta.at".into()),
+            (Role::Input, "usage.prompt_tokens".into()),
+            (Role::Output, "usage.completion_tokens".into()),
+            (Role::CacheRead, "usage.hits".into()),
+        ],
+        ..LogOptions::default()
+    };
+    assert_eq!(rows("a.jsonl", text, options.clone())[0].usage, Some(Usage { cache_read: 3, ..Usage::new(7, 2) }));
+    options.columns[0].1 = "meta.when".into();
+    let message = first_error("a.jsonl", text, options);
+    assert!(
+        message.contains("column \"meta.when\": no value here (asked for by --column timestamp=meta.when)"),
+        "{message}"
+    );
+}
