@@ -1,7 +1,9 @@
 //! `costguard replay`: what would this policy have done to that traffic?
 
 mod log;
+mod options;
 mod plot;
+mod pricing;
 mod report;
 mod series;
 mod tally;

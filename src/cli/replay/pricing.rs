@@ -36,7 +36,8 @@ pub(crate) enum Priced {
 impl Pricing {
     pub(crate) fn open(prices: Option<&Path>, unknown: Option<UnknownModel>) -> anyhow::Result<Self> {
         let Some(path) = prices else { return Ok(Self::Recorded) };
-        let prices = PriceCatalogue::from_file(path).with_context(|| format!("cannot use the prices {}", path.display()))?;
+        let prices =
+            PriceCatalogue::from_file(path).with_context(|| format!("cannot use the prices {}", path.display()))?;
         Ok(Self::Catalogue { prices: Box::new(prices), unknown })
     }
 
