@@ -2,16 +2,14 @@
 
 mod log;
 mod options;
+mod output;
 mod plot;
 mod pricing;
 mod report;
+mod run;
 mod series;
+mod subjects;
 mod tally;
 
-/// Decide every call of a log against a policy, and report what it would have done.
-#[derive(Debug, clap::Args)]
-pub(crate) struct ReplayArgs {}
-
-pub(crate) async fn run(_args: ReplayArgs) -> anyhow::Result<()> {
-    Ok(())
-}
+pub(crate) use options::ReplayArgs;
+pub(crate) use run::run;

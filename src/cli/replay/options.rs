@@ -34,7 +34,12 @@ pub(crate) struct ReplayArgs {
     /// `user=@metadata.user_id`); may be repeated. A kind that the policy limits and that is not given is taken from
     /// the column of its name (user, user_id, org, ...)
     #[arg(long = "scope", value_name = "KIND=ID|KIND=@COLUMN")]
-    pub(crate) scopes: Vec<ScopeArg>,
+    pub(crate) scopes: Vec<SourceArg>,
+
+    /// How much of a meter of your own each call takes: a fixed amount (`assessments=1`) or a column
+    /// (`assessments=@done`); may be repeated. cost, tokens and requests are known without it
+    #[arg(long = "amount", value_name = "METER=N|METER=@COLUMN")]
+    pub(crate) amounts: Vec<SourceArg>,
 
     /// Decide on this Redis or Valkey instead of the embedded engine, under keys of this run's own
     #[arg(long, value_name = "redis://HOST:PORT")]
@@ -84,31 +89,31 @@ Examples:
   costguard replay calls.jsonl --policy p.toml --prices prices.json --scope user=@metadata.user_id --json
   zcat logs/*.gz | costguard replay - --format jsonl --policy p.toml --prices prices.json --scope org=acme";
 
-/// One `--scope`.
+/// One `--scope` or `--amount`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ScopeArg {
-    pub(crate) kind: String,
-    pub(crate) source: ScopeSource,
+pub(crate) struct SourceArg {
+    pub(crate) name: String,
+    pub(crate) source: Source,
 }
 
-/// Where a scope's id comes from.
+/// Where its value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ScopeSource {
+pub(crate) enum Source {
     Fixed(String),
     Column(String),
 }
 
-impl FromStr for ScopeArg {
+impl FromStr for SourceArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, id) = two_parts(text, "KIND=ID or KIND=@COLUMN, like user=alice or user=@user_id")?;
-        let source = match id.strip_prefix('@') {
+        let (name, value) = two_parts(text, "NAME=VALUE or NAME=@COLUMN, like user=alice or user=@user_id")?;
+        let source = match value.strip_prefix('@') {
             Some("") => return Err("name the column after the @, like user=@user_id".to_owned()),
-            Some(column) => ScopeSource::Column(column.to_owned()),
-            None => ScopeSource::Fixed(id.to_owned()),
+            Some(column) => Source::Column(column.to_owned()),
+            None => Source::Fixed(value.to_owned()),
         };
-        Ok(Self { kind: kind.to_owned(), source })
+        Ok(Self { name: name.to_owned(), source })
     }
 }
 
@@ -167,16 +172,16 @@ fn two_parts<'a>(text: &'a str, expected: &str) -> Result<(&'a str, &'a str), St
 
 #[cfg(test)]
 mod tests {
-    use super::{ColumnArg, Money, Role, ScopeArg, ScopeSource, UnknownModel};
+    use super::{ColumnArg, Money, Role, Source, SourceArg, UnknownModel};
 
     #[test]
     fn scopes_are_fixed_or_taken_from_a_column() {
-        let fixed = ScopeArg { kind: "user".into(), source: ScopeSource::Fixed("a=b".into()) };
+        let fixed = SourceArg { name: "user".into(), source: Source::Fixed("a=b".into()) };
         assert_eq!("user=a=b".parse(), Ok(fixed));
-        let column = ScopeArg { kind: "user".into(), source: ScopeSource::Column("metadata.user_id".into()) };
+        let column = SourceArg { name: "user".into(), source: Source::Column("metadata.user_id".into()) };
         assert_eq!("user=@metadata.user_id".parse(), Ok(column));
         for text in ["user", "user=", "=alice", "user=@"] {
-            assert!(text.parse::<ScopeArg>().is_err(), "{text}");
+            assert!(text.parse::<SourceArg>().is_err(), "{text}");
         }
     }
 

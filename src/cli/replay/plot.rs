@@ -1,6 +1,7 @@
 //! A picture of a replay: for each limit, how full it was over time and which calls it refused.
 
 use chrono::DateTime;
+use costguard::Meter;
 use plotters::coord::Shift;
 use plotters::coord::combinators::BindKeyPoints as _;
 use plotters::prelude::*;
@@ -61,17 +62,16 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
 fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i64) -> DrawResult<'a> {
-    let label = &panel.tally.label;
-    let top = top_of(label.limit, panel.tally.peak);
-    let out_of_sight = if label.limit > top { ", above this picture" } else { "" };
-    let caption = format!(
-        "{} {} per {}: at most {}{out_of_sight}, {} denied",
-        label.scope,
-        label.meter,
-        label.per,
-        label.amount(label.limit),
-        panel.tally.denied
-    );
+    let Panel { tally, series } = panel;
+    let (counter, limit) = (tally.limit.counter(), tally.limit.limit());
+    let top = top_of(limit, tally.used());
+    let at_most = match limit {
+        Some(limit) if limit > top => format!("at most {}, above this picture", tally.amount(limit)),
+        Some(limit) => format!("at most {}", tally.amount(limit)),
+        None => "no limit".to_owned(),
+    };
+    let caption = format!("{counter}: {at_most}, {} denied", tally.denied);
+    let unit = if *counter.meter() == Meter::COST { "USD" } else { counter.meter().as_str() };
     let ticks = time_ticks(from_ms, until_ms);
     let mut chart = ChartBuilder::on(area)
         .caption(caption, (FONT, 15))
@@ -86,18 +86,14 @@ fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i6
         .bold_line_style(RGBColor(225, 225, 225))
         .y_labels(6)
         .x_label_formatter(&|at_ms| tick_text(*at_ms, ticks.format))
-        .y_label_formatter(&|amount| label.amount(*amount))
+        .y_label_formatter(&|amount| tally.amount(*amount))
         .x_desc("time (UTC)")
-        .y_desc(if label.meter == "cost" {
-            "USD in the window".to_owned()
-        } else {
-            format!("{} in the window", label.meter)
-        })
+        .y_desc(format!("{unit} in the window"))
         .label_style((FONT, 12))
         .axis_desc_style((FONT, 13))
         .draw()?;
 
-    let mut scopes: Vec<_> = panel.series.scopes.iter().collect();
+    let mut scopes: Vec<_> = series.scopes.iter().collect();
     scopes.sort_by_key(|(_, series)| std::cmp::Reverse(series.peak()));
     let unseen = scopes.len().saturating_sub(MAX_SCOPES);
     for ((scope, series), colour) in scopes.iter().zip(COLOURS) {
@@ -110,16 +106,16 @@ fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i6
     if unseen > 0 {
         chart.draw_series(std::iter::empty::<PathElement<(i64, i64)>>())?.label(format!("({unseen} more not drawn)"));
     }
-    if label.limit <= top {
+    if let Some(limit) = limit.filter(|limit| *limit <= top) {
         let style = DENIED.stroke_width(1);
         chart
-            .draw_series(DashedLineSeries::new([(from_ms, label.limit), (until_ms, label.limit)], 6, 4, style))?
+            .draw_series(DashedLineSeries::new([(from_ms, limit), (until_ms, limit)], 6, 4, style))?
             .label("limit")
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
     }
-    if panel.tally.denied > 0 {
+    if tally.denied > 0 {
         let marks =
-            panel.series.denials.levels().map(|level| Cross::new((level.at_ms, label.limit.min(top)), 4, DENIED));
+            series.denials.levels().map(|level| Cross::new((level.at_ms, limit.unwrap_or(top).min(top)), 4, DENIED));
         chart.draw_series(marks)?.label("denied").legend(|(x, y)| Cross::new((x + 9, y), 4, DENIED));
     }
     chart
@@ -132,8 +128,8 @@ fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i6
 }
 
 /// The top of the vertical axis: a tenth above the limit, unless what was used would then be a thin line at the bottom.
-fn top_of(limit: i64, peak: i64) -> i64 {
-    let highest = if limit / 5 > peak { peak } else { limit.max(peak) };
+fn top_of(limit: Option<i64>, used: i64) -> i64 {
+    let highest = limit.filter(|limit| limit / 5 <= used).map_or(used, |limit| limit.max(used));
     highest.saturating_add(highest / 10).max(1)
 }
 
@@ -185,35 +181,38 @@ fn tick_text(at_ms: i64, format: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::series::{LimitSeries, record};
-    use super::super::tally::{LimitLabel, LimitState, LimitTally, Outcome, Tally};
+    use costguard::{Limit, LimitState, Meter, Money, Policy, Subject, Window};
+
+    use super::super::tally::{LimitTally, Outcome, Tally};
     use super::{Panel, draw, time_ticks};
-    use costguard::model::Money;
 
     const HOUR_MS: i64 = 3_600_000;
+    const FROM_MS: i64 = 1_767_225_600_000;
 
     /// Three users who call every ten minutes for two days, and each may spend 5.00 a day.
     fn two_days() -> (Vec<LimitTally>, Vec<LimitSeries>) {
-        let labels =
-            [LimitLabel { scope: "user".into(), meter: "cost".into(), per: "day".into(), limit: 5_000_000_000 }];
-        let (mut tally, mut series) = (Tally::new(&labels), vec![LimitSeries::default()]);
+        let most = 5_000_000_000;
+        let policy = Policy::new([Limit::cost("user", Money::from_nanos(most), Window::day())]).expect("policy");
+        let (mut tally, mut series) = (Tally::new(&policy), vec![LimitSeries::default()]);
         let mut used = [[0_i64; 3]; 2];
         for step in 0..288 {
-            let at_ms = 1_767_225_600_000 + step * HOUR_MS / 6;
-            for user in 0..3 {
-                let day = usize::try_from(step / 144).expect("day");
-                let cost = 20_000_000 * i64::try_from(user + 1).expect("user");
-                let counter = &mut used[day][user];
-                let granted = *counter + cost <= 5_000_000_000;
+            let at_ms = FROM_MS + step * HOUR_MS / 6;
+            let span = Window::day().span_at(at_ms).expect("span");
+            for (user, cost) in [20_000_000, 40_000_000, 60_000_000].into_iter().enumerate() {
+                let counter = &mut used[usize::try_from(step / 144).expect("day")][user];
+                let granted = *counter + cost <= most;
                 *counter += if granted { cost } else { 0 };
-                let scope = format!("user:{}", ["alice", "bob", "carol"][user]);
+                let scope = Subject::new("r").scope("user", ["alice", "bob", "carol"][user]).scope_of("user");
+                let scopes = [scope.expect("scope")];
                 let state = LimitState {
-                    scope,
-                    window: day.to_string(),
-                    window_end_ms: 1_767_225_600_000 + 24 * HOUR_MS * (step / 144 + 1),
+                    scope: scopes[0].clone(),
+                    meter: Meter::COST,
+                    window: Window::day(),
+                    limit: Some(most),
                     used: *counter,
-                    refused: !granted,
+                    span_ms: (span.start_ms, span.end_ms),
+                    crossed: None,
                 };
-                let scopes = [state.scope.clone()];
                 let call = Outcome {
                     at_ms,
                     model: "m",
@@ -221,6 +220,7 @@ mod tests {
                     cost: Money::from_nanos(cost),
                     granted,
                     limits: &[state],
+                    refused_by: if granted { &[] } else { &[0] },
                 };
                 tally.add(&call).expect("sums fit");
                 record(&mut series, &call);
@@ -233,8 +233,8 @@ mod tests {
     fn a_plot_names_its_limit_its_scopes_and_its_denials() {
         let (tallies, series) = two_days();
         let panel = Panel { tally: &tallies[0], series: &series[0] };
-        let until_ms = 1_767_225_600_000 + 48 * HOUR_MS;
-        let svg = draw("sample.csv against policy.toml", &[panel], 1_767_225_600_000, until_ms).expect("drawn");
+        let until_ms = FROM_MS + 48 * HOUR_MS;
+        let svg = draw("sample.csv against policy.toml", &[panel], FROM_MS, until_ms).expect("drawn");
         for part in [
             "sample.csv against policy.toml",
             "at most 5.00",

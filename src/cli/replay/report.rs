@@ -81,8 +81,8 @@ impl Report {
         let mut limits = table(&["limit", "at most", "used", "denials", "first denial (UTC)"]);
         for limit in &self.tally.limits {
             limits.add_row([
-                format!("{} {} per {}", limit.label.scope, limit.label.meter, limit.label.per),
-                limit.label.amount(limit.label.limit),
+                limit.limit.counter().to_string(),
+                limit.limit.limit().map_or_else(|| "-".to_owned(), |most| limit.amount(most)),
                 used(limit),
                 limit.denied.to_string(),
                 limit.first_denied_ms.map_or_else(|| "-".to_owned(), people_time),
@@ -110,13 +110,13 @@ impl Report {
 }
 
 /// The fullest window of a limit: how full, whose, which.
-fn used(limit: &LimitTally) -> String {
-    let amount = limit.label.amount(limit.peak);
-    if limit.peak_scope.is_empty() {
-        return amount;
+fn used(tally: &LimitTally) -> String {
+    let amount = tally.amount(tally.used());
+    match &tally.fullest {
+        Some(fullest) if fullest.window == "total" => format!("{amount} {}", fullest.scope),
+        Some(fullest) => format!("{amount} {} {}", fullest.scope, fullest.window),
+        None => amount,
     }
-    let window = if limit.peak_window == "total" { "" } else { limit.peak_window.as_str() };
-    format!("{amount} {} {window}", limit.peak_scope).trim_end().to_owned()
 }
 
 fn totals_table<'a>(name: &str, rows: impl IntoIterator<Item = (&'a str, &'a Totals)>) -> Table {
@@ -176,13 +176,14 @@ struct Json<'a> {
     decisions_per_second: u64,
 }
 
-/// `limit` and `used` are in the meter's unit: nanos for `cost`. `used` is the fullest window's count.
+/// `limit` and `used` are in the meter's unit: nanos for `cost`. `used` is what the fullest window held, whose and which
+/// is in `used_by` and `used_in`. `limit` is null where the policy only counts.
 #[derive(Serialize)]
 struct JsonLimit<'a> {
     scope: &'a str,
     meter: &'a str,
-    per: &'a str,
-    limit: i64,
+    per: String,
+    limit: Option<i64>,
     used: i64,
     used_by: Option<&'a str>,
     used_in: Option<&'a str>,
@@ -192,15 +193,15 @@ struct JsonLimit<'a> {
 
 impl<'a> JsonLimit<'a> {
     fn new(tally: &'a LimitTally) -> Self {
-        let seen = !tally.peak_scope.is_empty();
+        let counter = tally.limit.counter();
         Self {
-            scope: &tally.label.scope,
-            meter: &tally.label.meter,
-            per: &tally.label.per,
-            limit: tally.label.limit,
-            used: tally.peak,
-            used_by: seen.then_some(&tally.peak_scope),
-            used_in: seen.then_some(&tally.peak_window),
+            scope: counter.scope_kind(),
+            meter: counter.meter().as_str(),
+            per: counter.window().to_string(),
+            limit: tally.limit.limit(),
+            used: tally.used(),
+            used_by: tally.fullest.as_ref().map(|fullest| fullest.scope.as_str()),
+            used_in: tally.fullest.as_ref().map(|fullest| fullest.window.as_str()),
             denied: tally.denied,
             first_denied_at: tally.first_denied_ms.map(rfc3339),
         }

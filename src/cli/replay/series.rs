@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use costguard::Scope;
+
 use super::tally::Outcome;
 
 /// The most points kept of one series: more than a plot has pixels across.
@@ -79,23 +81,20 @@ impl Series {
 /// What a plot shows of one limit.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LimitSeries {
-    /// Usage by scope: `user:alice`.
-    pub(crate) scopes: BTreeMap<String, Series>,
+    /// Usage by scope.
+    pub(crate) scopes: BTreeMap<Scope, Series>,
     /// The calls this limit refused.
     pub(crate) denials: Series,
 }
 
 /// Takes in one call.
 pub(crate) fn record(series: &mut [LimitSeries], call: &Outcome<'_>) {
-    for (series, state) in series.iter_mut().zip(call.limits) {
-        let level = Level { at_ms: call.at_ms, used: state.used, window_end_ms: state.window_end_ms };
-        if state.refused {
+    for (place, (series, state)) in series.iter_mut().zip(call.limits).enumerate() {
+        let level = Level { at_ms: call.at_ms, used: state.used, window_end_ms: state.span_ms.1 };
+        if call.refused_by.contains(&place) {
             series.denials.add(level);
         }
-        match series.scopes.get_mut(&state.scope) {
-            Some(scope) => scope.add(level),
-            None => series.scopes.entry(state.scope.clone()).or_default().add(level),
-        }
+        series.scopes.entry(state.scope.clone()).or_default().add(level);
     }
 }
 

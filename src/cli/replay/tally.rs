@@ -2,54 +2,20 @@
 
 use std::collections::HashMap;
 
-use costguard::model::Money;
-
-/// One limit of the policy, as a report shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LimitLabel {
-    /// The kind of scope it counts against: `user`.
-    pub(crate) scope: String,
-    /// What it counts: `cost`.
-    pub(crate) meter: String,
-    /// How often it starts over: `day`, `90s`, `day Europe/Berlin`.
-    pub(crate) per: String,
-    /// The most that fits, in the meter's unit; nanos for `cost`.
-    pub(crate) limit: i64,
-}
-
-impl LimitLabel {
-    /// An amount of this limit's meter, for people: money with its decimals, other meters plain.
-    pub(crate) fn amount(&self, amount: i64) -> String {
-        if self.meter == "cost" { Money::from_nanos(amount).to_string() } else { amount.to_string() }
-    }
-}
-
-/// What one limit said to one call.
-#[derive(Clone, Debug)]
-pub(crate) struct LimitState {
-    /// Whose counter it is: `user:alice`.
-    pub(crate) scope: String,
-    /// Which window: `2026-02-01`.
-    pub(crate) window: String,
-    /// When that window ends, in milliseconds since the Unix epoch.
-    pub(crate) window_end_ms: i64,
-    /// What the counter stands at after the decision.
-    pub(crate) used: i64,
-    /// Whether this limit refused the call.
-    pub(crate) refused: bool,
-}
+use costguard::{Limit, LimitState, Money, Policy, Scope};
 
 /// One call and what was decided.
 #[derive(Debug)]
 pub(crate) struct Outcome<'a> {
     pub(crate) at_ms: i64,
     pub(crate) model: &'a str,
-    /// The call's scopes, as `user:alice`.
-    pub(crate) scopes: &'a [String],
+    pub(crate) scopes: &'a [Scope],
     pub(crate) cost: Money,
     pub(crate) granted: bool,
-    /// One state for each limit, in the policy's order.
+    /// Every limit of the policy, in its order, after the decision.
     pub(crate) limits: &'a [LimitState],
+    /// The limits that refused, by their place in `limits`.
+    pub(crate) refused_by: &'a [usize],
 }
 
 /// Calls and money of one model, one scope, or all.
@@ -77,17 +43,44 @@ impl Totals {
     }
 }
 
+/// The most that any one window of any one scope held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fullest {
+    pub(crate) used: i64,
+    pub(crate) scope: Scope,
+    /// The window's name: `2026-02-01`.
+    pub(crate) window: String,
+}
+
 /// What one limit did over the whole log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LimitTally {
-    pub(crate) label: LimitLabel,
-    /// The most any one window of any one scope held, and which that was.
-    pub(crate) peak: i64,
-    pub(crate) peak_scope: String,
-    pub(crate) peak_window: String,
+    pub(crate) limit: Limit,
+    /// The window that held the most.
+    pub(crate) fullest: Option<Fullest>,
     pub(crate) denied: u64,
     /// When the earliest refused call happened.
     pub(crate) first_denied_ms: Option<i64>,
+}
+
+impl LimitTally {
+    /// The most that was in one window, in the meter's unit.
+    pub(crate) fn used(&self) -> i64 {
+        self.fullest.as_ref().map_or(0, |fullest| fullest.used)
+    }
+
+    /// An amount of this limit's meter, for people.
+    pub(crate) fn amount(&self, amount: i64) -> String {
+        self.limit.counter().meter().format_amount(amount)
+    }
+
+    fn add(&mut self, state: &LimitState, at_ms: i64) -> anyhow::Result<()> {
+        if self.fullest.as_ref().is_none_or(|fullest| state.used > fullest.used) {
+            let window = state.window.span_at(at_ms)?.name;
+            self.fullest = Some(Fullest { used: state.used, scope: state.scope.clone(), window });
+        }
+        Ok(())
+    }
 }
 
 /// All sums of a replay.
@@ -102,12 +95,10 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn new(limits: &[LimitLabel]) -> Self {
-        let limits = limits.iter().map(|label| LimitTally {
-            label: label.clone(),
-            peak: 0,
-            peak_scope: String::new(),
-            peak_window: String::new(),
+    pub(crate) fn new(policy: &Policy) -> Self {
+        let limits = policy.limits().iter().map(|limit| LimitTally {
+            limit: limit.clone(),
+            fullest: None,
             denied: 0,
             first_denied_ms: None,
         });
@@ -118,20 +109,17 @@ impl Tally {
         self.total.add(call.granted, call.cost)?;
         self.models.entry(call.model.to_owned()).or_default().add(call.granted, call.cost)?;
         for scope in call.scopes {
-            self.scopes.entry(scope.clone()).or_default().add(call.granted, call.cost)?;
+            self.scopes.entry(scope.to_string()).or_default().add(call.granted, call.cost)?;
         }
         self.first_ms = Some(self.first_ms.map_or(call.at_ms, |first| first.min(call.at_ms)));
         self.last_ms = Some(self.last_ms.map_or(call.at_ms, |last| last.max(call.at_ms)));
         for (tally, state) in self.limits.iter_mut().zip(call.limits) {
-            if state.used > tally.peak || tally.peak_scope.is_empty() {
-                tally.peak = state.used;
-                state.scope.clone_into(&mut tally.peak_scope);
-                state.window.clone_into(&mut tally.peak_window);
-            }
-            if state.refused {
-                tally.denied += 1;
-                tally.first_denied_ms = Some(tally.first_denied_ms.map_or(call.at_ms, |first| first.min(call.at_ms)));
-            }
+            tally.add(state, call.at_ms)?;
+        }
+        for &place in call.refused_by {
+            let Some(tally) = self.limits.get_mut(place) else { continue };
+            tally.denied += 1;
+            tally.first_denied_ms = Some(tally.first_denied_ms.map_or(call.at_ms, |first| first.min(call.at_ms)));
         }
         Ok(())
     }

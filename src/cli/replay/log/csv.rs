@@ -8,7 +8,7 @@ use super::columns::{plain, recognise, scope_names};
 use super::counts::{CachedTokens, CellError, Cells};
 use super::lines::{LineCounter, Lines};
 use super::{BadRow, LogError, LogOptions, LogRow, Need, Role, RowResult, cell, convention, missing_column};
-use super::{missing_scope, row_of_cells};
+use super::{missing_extra, row_of_cells};
 
 /// The rows of a CSV log, read one at a time.
 pub(super) struct CsvRows<R> {
@@ -23,7 +23,7 @@ pub(super) struct CsvRows<R> {
 struct Layout {
     header: Vec<String>,
     roles: [Option<usize>; Role::COUNT],
-    scopes: Vec<usize>,
+    extras: Vec<usize>,
     cached: CachedTokens,
     need: Need,
     needed: Vec<Role>,
@@ -99,11 +99,11 @@ impl Layout {
         if let Some(&role) = needed.iter().find(|role| roles[role.index()].is_none()) {
             return Err(missing_column(role, &names));
         }
-        let scopes = options.scopes.iter().map(|scope| {
-            let wanted = scope.column.as_ref().map_or_else(|| scope_names(&scope.kind), |name| vec![name.clone()]);
-            wanted.iter().find_map(|name| find(&names, name)).ok_or_else(|| missing_scope(scope, &names))
+        let extras = options.extras.iter().map(|extra| {
+            let wanted = extra.column.as_ref().map_or_else(|| scope_names(&extra.name), |name| vec![name.clone()]);
+            wanted.iter().find_map(|name| find(&names, name)).ok_or_else(|| missing_extra(extra, &names))
         });
-        let scopes = scopes.collect::<Result<_, _>>()?;
+        let extras = extras.collect::<Result<_, _>>()?;
         let mut columns = Cells::default();
         for role in Role::all() {
             if let Some(column) = roles[role.index()].and_then(|index| cell(names[index], names[index])) {
@@ -111,7 +111,7 @@ impl Layout {
             }
         }
         let cached = convention(&columns, options.cached).map_err(|error| error.problem)?;
-        Ok(Self { header, roles, scopes, cached, need: options.need, needed })
+        Ok(Self { header, roles, extras, cached, need: options.need, needed })
     }
 
     fn row(&self, record: &csv::StringRecord, line: u64) -> RowResult {
@@ -126,14 +126,14 @@ impl Layout {
                 None => {}
             }
         }
-        let scopes = self.scopes.iter().map(|&index| {
+        let extras = self.extras.iter().map(|&index| {
             let value = record.get(index).map(str::trim).unwrap_or_default();
             if value.is_empty() {
-                return Err(CellError::new(&self.header[index], "the cell is empty, and a scope is taken from it"));
+                return Err(CellError::new(&self.header[index], "the cell is empty"));
             }
             Ok(value.to_owned())
         });
-        row_of_cells(&cells, self.cached, line, scopes.collect::<Result<_, _>>()?, self.need)
+        row_of_cells(&cells, self.cached, line, extras.collect::<Result<_, _>>()?, self.need)
     }
 }
 

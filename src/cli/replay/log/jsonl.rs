@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::columns::{plain, recognise, scope_names};
 use super::counts::{CachedTokens, CellError, Cells};
-use super::{BadRow, LogError, LogOptions, LogRow, Need, Role, RowResult, ScopeColumn, cell, convention};
-use super::{missing_column, missing_scope, row_of_cells};
+use super::{BadRow, ExtraColumn, LogError, LogOptions, LogRow, Need, Role, RowResult, cell, convention};
+use super::{missing_column, missing_extra, row_of_cells};
 
 type Object = Map<String, Value>;
 
@@ -75,7 +75,7 @@ fn without_place(error: &serde_json::Error) -> String {
 }
 
 fn row_of_object(object: &Object, line: u64, options: &LogOptions, needed: &[Role]) -> RowResult {
-    let scopes = options.scopes.iter().map(|scope| scope_value(object, scope)).collect::<Result<_, _>>()?;
+    let extras = options.extras.iter().map(|extra| extra_value(object, extra)).collect::<Result<_, _>>()?;
     let response = response_in(object);
     let mut cells = cells_of(object, response, options);
     let mapped_tokens = options.mapped(Role::Input).is_some() || options.mapped(Role::Output).is_some();
@@ -92,10 +92,10 @@ fn row_of_object(object: &Object, line: u64, options: &LogOptions, needed: &[Rol
         for role in [Role::Input, Role::Output] {
             cells.clear(role);
         }
-        let row = row_of_cells(&cells, CachedTokens::Excluded, line, scopes, Need::Cost)?;
+        let row = row_of_cells(&cells, CachedTokens::Excluded, line, extras, Need::Cost)?;
         return Ok(LogRow { usage: Some(usage), ..row });
     }
-    row_of_cells(&cells, convention(&cells, options.cached)?, line, scopes, options.need)
+    row_of_cells(&cells, convention(&cells, options.cached)?, line, extras, options.need)
 }
 
 fn require(cells: &Cells<'_>, role: Role, object: &Object, options: &LogOptions) -> Result<(), CellError> {
@@ -156,12 +156,12 @@ fn cells_of<'a>(object: &'a Object, response: Option<&'a Object>, options: &'a L
     cells
 }
 
-fn scope_value(object: &Object, scope: &ScopeColumn) -> Result<String, CellError> {
-    let wanted = scope.column.as_ref().map_or_else(|| scope_names(&scope.kind), |path| vec![path.clone()]);
+fn extra_value(object: &Object, extra: &ExtraColumn) -> Result<String, CellError> {
+    let wanted = extra.column.as_ref().map_or_else(|| scope_names(&extra.name), |path| vec![path.clone()]);
     let found = wanted.iter().find_map(|path| text_of(look_up(object, path)?).filter(|text| !text.trim().is_empty()));
     found.map(|text| text.trim().to_owned()).ok_or_else(|| {
         let present: Vec<&str> = object.keys().map(String::as_str).collect();
-        CellError::new(scope.column.as_deref().unwrap_or(&scope.kind), missing_scope(scope, &present))
+        CellError::new(extra.column.as_deref().unwrap_or(&extra.name), missing_extra(extra, &present))
     })
 }
 

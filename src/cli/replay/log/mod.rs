@@ -31,8 +31,8 @@ pub(crate) struct LogRow {
     pub(crate) usage: Option<Usage>,
     /// What the log says it cost, where it does.
     pub(crate) cost: Option<Money>,
-    /// The values of [`LogOptions::scopes`], in that order.
-    pub(crate) scopes: Vec<String>,
+    /// The values of [`LogOptions::extras`], in that order.
+    pub(crate) extras: Vec<String>,
 }
 
 /// How a log is written.
@@ -54,12 +54,14 @@ pub(crate) enum Need {
     Cost,
 }
 
-/// A scope whose id comes from the log.
+/// A column beside those that every log has: the id of a scope, or the amount of a meter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ScopeColumn {
-    /// The scope's kind: `user`.
-    pub(crate) kind: String,
-    /// The column it is taken from; without one, the usual names for the kind are looked for.
+pub(crate) struct ExtraColumn {
+    /// The option that asks for it: `--scope`.
+    pub(crate) option: &'static str,
+    /// What is taken from it: the scope kind `user`, the meter `assessments`.
+    pub(crate) name: String,
+    /// Its own name; without one, the usual names for a scope kind are looked for.
     pub(crate) column: Option<String>,
 }
 
@@ -72,8 +74,8 @@ pub(crate) struct LogOptions {
     pub(crate) columns: Vec<(Role, String)>,
     /// Whether input counts include cached tokens; by default told from the columns' names.
     pub(crate) cached: Option<CachedTokens>,
-    /// Scopes whose ids the log holds.
-    pub(crate) scopes: Vec<ScopeColumn>,
+    /// Further columns to read from every row.
+    pub(crate) extras: Vec<ExtraColumn>,
     /// What is needed of each call.
     pub(crate) need: Need,
     /// Whether every row must name its model.
@@ -204,13 +206,13 @@ fn first_byte(bytes: &mut impl BufRead) -> std::io::Result<Option<u8>> {
 }
 
 /// Makes a row of its cells: the part that both formats share.
-fn row_of_cells(cells: &Cells<'_>, cached: CachedTokens, line: u64, scopes: Vec<String>, need: Need) -> RowResult {
+fn row_of_cells(cells: &Cells<'_>, cached: CachedTokens, line: u64, extras: Vec<String>, need: Need) -> RowResult {
     let timestamp = cells.require(Role::Timestamp, "timestamp")?;
     let at_ms = time::parse_time_ms(&timestamp.text).map_err(|problem| CellError::new(timestamp.column, problem))?;
     let has_tokens = cells.get(Role::Input).is_some() && (need == Need::Tokens || cells.get(Role::Output).is_some());
     let usage = if has_tokens { Some(cells.usage(cached)?) } else { None };
     let model = cells.get(Role::Model).map(|cell| cell.text.trim().to_owned());
-    Ok(LogRow { line, at_ms, model, usage, cost: cells.cost()?, scopes })
+    Ok(LogRow { line, at_ms, model, usage, cost: cells.cost()?, extras })
 }
 
 /// Which convention the cells' columns follow, unless the user said.
@@ -249,15 +251,16 @@ fn missing_column(role: Role, present: &[&str]) -> String {
     )
 }
 
-fn missing_scope(scope: &ScopeColumn, present: &[&str]) -> String {
-    let kind = &scope.kind;
-    let looked_for = match &scope.column {
-        Some(column) => format!("no column {column} (asked for by --scope {kind}=@{column})"),
-        None => format!("no column for the scope {kind}; looked for {}", columns::scope_names(kind).join(", ")),
+fn missing_extra(extra: &ExtraColumn, present: &[&str]) -> String {
+    let ExtraColumn { option, name, column } = extra;
+    let looked_for = match column {
+        Some(column) => format!("no column {column} (asked for by {option} {name}=@{column})"),
+        None => format!("no column for {name}; looked for {}", columns::scope_names(name).join(", ")),
     };
     let found = if present.is_empty() { "none".to_owned() } else { present.join(", ") };
     format!(
-        "{looked_for}; found {found}. Take it from a column with --scope {kind}=@COLUMN or fix it with --scope {kind}=ID"
+        "{looked_for}; found {found}. Take it from a column with {option} {name}=@COLUMN, or give all rows the same \
+         with {option} {name}=VALUE"
     )
 }
 

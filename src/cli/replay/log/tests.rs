@@ -4,7 +4,7 @@ use std::path::Path;
 
 use costguard::model::{Money, Usage};
 
-use super::{CachedTokens, Format, Log, LogError, LogOptions, LogRow, Need, Role, ScopeColumn};
+use super::{CachedTokens, ExtraColumn, Format, Log, LogError, LogOptions, LogRow, Need, Role};
 
 fn open(name: &str, text: &'static str, options: LogOptions) -> anyhow::Result<Log> {
     Log::new(Path::new(name), Box::new(text.as_bytes()), options)
@@ -23,8 +23,8 @@ fn first_error(name: &str, text: &'static str, options: LogOptions) -> String {
     }
 }
 
-fn scope(kind: &str, column: Option<&str>) -> Vec<ScopeColumn> {
-    vec![ScopeColumn { kind: kind.to_owned(), column: column.map(str::to_owned) }]
+fn scope(kind: &str, column: Option<&str>) -> Vec<ExtraColumn> {
+    vec![ExtraColumn { option: "--scope", name: kind.to_owned(), column: column.map(str::to_owned) }]
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn the_azure_trace_is_read_without_any_option() {
             model: None,
             usage: Some(Usage::new(4808, 10)),
             cost: None,
-            scopes: vec![],
+            extras: vec![],
         }]
     );
 }
@@ -50,11 +50,11 @@ fn csv_with_models_users_and_cached_tokens_is_read_by_its_header() {
                 1700000000.5,gpt-4o,1000,50,900,alice,\"two\nlines\"\n\
                 \n\
                 1700000001,,1000.0,50,,bob,\n";
-    let options = LogOptions { scopes: scope("user", None), ..LogOptions::default() };
+    let options = LogOptions { extras: scope("user", None), ..LogOptions::default() };
     let read = rows("-", text, options);
     assert_eq!(read[0].usage, Some(Usage { cache_read: 900, ..Usage::new(100, 50) }));
     assert_eq!((read[0].line, read[0].at_ms, read[0].model.as_deref()), (2, 1_700_000_000_500, Some("gpt-4o")));
-    assert_eq!(read[0].scopes, ["alice"]);
+    assert_eq!(read[0].extras, ["alice"]);
     assert_eq!(read[1].usage, Some(Usage::new(1000, 50)));
     assert_eq!((read[1].line, read[1].model.as_deref()), (5, None));
 }
@@ -70,7 +70,7 @@ fn columns_are_mapped_left_out_and_their_convention_chosen_by_options() {
             (Role::CacheRead, "hit".into()),
             (Role::Reasoning, "-".into()),
         ],
-        scopes: scope("team", Some("who")),
+        extras: scope("team", Some("who")),
         ..LogOptions::default()
     };
     let undecided = open("a.csv", text, options.clone()).expect_err("convention unknown").to_string();
@@ -80,7 +80,7 @@ fn columns_are_mapped_left_out_and_their_convention_chosen_by_options() {
     let excluded = LogOptions { cached: Some(CachedTokens::Excluded), ..options };
     let read = rows("a.csv", text, excluded);
     assert_eq!(read[0].usage, Some(Usage { cache_read: 40, ..Usage::new(100, 5) }));
-    assert_eq!(read[0].scopes, ["alice"]);
+    assert_eq!(read[0].extras, ["alice"]);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_header_without_a_needed_column_says_what_was_looked_for_and_what_is_there()
             assert!(message.contains(part), "{part:?} in {message}");
         }
     }
-    let options = LogOptions { scopes: scope("user", Some("owner")), ..LogOptions::default() };
+    let options = LogOptions { extras: scope("user", Some("owner")), ..LogOptions::default() };
     let message = open("a.csv", "ts,input_tokens,output_tokens\n", options).expect_err("no scope column").to_string();
     assert!(message.contains("no column owner (asked for by --scope user=@owner)"), "{message}");
     assert!(open("a.csv", "", LogOptions::default()).expect_err("empty").to_string().contains("is empty"));
@@ -135,10 +135,10 @@ fn flat_json_lines_follow_the_same_names_as_csv() {
     let text = "{\"timestamp\":\"2024-05-01T12:00:00Z\",\"model\":\"claude-sonnet-4-5\",\"input_tokens\":5,\
                 \"output_tokens\":7,\"cache_read_input_tokens\":100,\"cache_creation_input_tokens\":20,\
                 \"metadata\":{\"user_id\":\"u1\"},\"cost\":1.2e-5}\n";
-    let options = LogOptions { scopes: scope("user", Some("metadata.user_id")), ..LogOptions::default() };
+    let options = LogOptions { extras: scope("user", Some("metadata.user_id")), ..LogOptions::default() };
     let read = rows("log", text, options);
     assert_eq!(read[0].usage, Some(Usage { cache_read: 100, cache_write_5m: 20, ..Usage::new(5, 7) }));
-    assert_eq!(read[0].scopes, ["u1"]);
+    assert_eq!(read[0].extras, ["u1"]);
     assert_eq!(read[0].cost, Some(Money::from_nanos(12_000)));
 }
 
@@ -148,11 +148,11 @@ fn whole_openai_responses_are_read_with_cached_tokens_inside_the_prompt() {
                 \"usage\":{\"prompt_tokens\":2006,\"completion_tokens\":300,\"total_tokens\":2306,\
                 \"prompt_tokens_details\":{\"cached_tokens\":1920},\
                 \"completion_tokens_details\":{\"reasoning_tokens\":100}},\"user\":\"alice\"}\n";
-    let options = LogOptions { scopes: scope("user", None), ..LogOptions::default() };
+    let options = LogOptions { extras: scope("user", None), ..LogOptions::default() };
     let read = rows("log.jsonl", text, options);
     assert_eq!(read[0].usage, Some(Usage { cache_read: 1920, reasoning: 100, ..Usage::new(86, 200) }));
     assert_eq!((read[0].at_ms, read[0].model.as_deref()), (1_700_000_000_000, Some("gpt-4o")));
-    assert_eq!(read[0].scopes, ["alice"]);
+    assert_eq!(read[0].extras, ["alice"]);
 }
 
 #[test]

@@ -12,9 +12,13 @@ pub(crate) fn parse_time_ms(text: &str) -> Result<i64, String> {
     if text.is_empty() {
         return Err("the time is empty".to_owned());
     }
-    parse_unix(text).or_else(|| parse_calendar(text)).ok_or_else(|| {
-        format!("not a time: {text:?} (expected like 2024-05-01T12:00:00Z, 2024-05-01 12:00:00 or Unix seconds)")
-    })
+    match parse_unix(text).or_else(|| parse_calendar(text)) {
+        Some(time_ms @ 0..) => Ok(time_ms),
+        Some(_) => Err(format!("the time {text:?} lies before 1970")),
+        None => Err(format!(
+            "not a time: {text:?} (expected like 2024-05-01T12:00:00Z, 2024-05-01 12:00:00 or Unix seconds)"
+        )),
+    }
 }
 
 fn parse_calendar(text: &str) -> Option<i64> {
@@ -90,7 +94,9 @@ mod tests {
 
     #[test]
     fn what_is_not_a_time_is_an_error_that_quotes_it() {
-        for text in ["", "yesterday", "2023-13-01 00:00:00", "1.7e9", "-5", "12:30", "99999999999999999999"] {
+        for text in
+            ["", "yesterday", "2023-13-01 00:00:00", "1.7e9", "-5", "12:30", "1969-12-31", "99999999999999999999"]
+        {
             let message = parse_time_ms(text).expect_err(text);
             assert!(message.contains(text), "{message}");
         }
