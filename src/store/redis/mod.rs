@@ -99,7 +99,8 @@ impl RedisStore {
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        self.connection.clone().req_packed_command(command).await
+        // A raw reply is a value also where the server answered with an error.
+        self.connection.clone().req_packed_command(command).await?.extract_error()
     }
 
     fn sha1<'a>(&self, script: &'a Script) -> &'a str {
