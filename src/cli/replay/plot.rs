@@ -12,6 +12,7 @@ use super::tally::LimitTally;
 const WIDTH: u32 = 1100;
 const TITLE_HEIGHT: u32 = 50;
 const PANEL_HEIGHT: u32 = 290;
+const LEGEND_WIDTH: u32 = 180;
 /// The most limits and scopes shown: those that refused, or held, the most.
 const MAX_PANELS: usize = 8;
 const MAX_SCOPES: usize = 5;
@@ -73,11 +74,12 @@ fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i6
     let caption = format!("{counter}: {at_most}, {} denied", tally.denied);
     let unit = if *counter.meter() == Meter::COST { "USD" } else { counter.meter().as_str() };
     let ticks = time_ticks(from_ms, until_ms);
-    let mut chart = ChartBuilder::on(area)
+    let (area, legend) = area.split_horizontally(WIDTH - LEGEND_WIDTH);
+    let mut chart = ChartBuilder::on(&area)
         .caption(caption, (FONT, 15))
         .margin(10)
+        .margin_right(35)
         .x_label_area_size(45)
-        .margin_right(45)
         .y_label_area_size(75)
         .build_cartesian_2d((from_ms..until_ms).with_key_points(ticks.at_ms), 0..top)?;
     chart
@@ -87,50 +89,77 @@ fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i6
         .y_labels(6)
         .x_label_formatter(&|at_ms| tick_text(*at_ms, ticks.format))
         .y_label_formatter(&|amount| tally.amount(*amount))
-        .x_desc("time (UTC)")
+        .x_desc(format!("time (UTC) from {}", tick_text(from_ms, "%Y-%m-%d %H:%M")))
         .y_desc(format!("{unit} in the window"))
         .label_style((FONT, 12))
         .axis_desc_style((FONT, 13))
         .draw()?;
 
+    let mut marks: Vec<(Mark, String)> = Vec::new();
     let mut scopes: Vec<_> = series.scopes.iter().collect();
     scopes.sort_by_key(|(_, series)| std::cmp::Reverse(series.peak()));
-    let unseen = scopes.len().saturating_sub(MAX_SCOPES);
     for ((scope, series), colour) in scopes.iter().zip(COLOURS) {
-        let style = colour.stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(series.steps(until_ms), style))?
-            .label(scope.as_str())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        chart.draw_series(LineSeries::new(series.steps(until_ms), colour.stroke_width(2)))?;
+        marks.push((Mark::Line(colour), shortened(scope.as_str())));
     }
-    if unseen > 0 {
-        chart.draw_series(std::iter::empty::<PathElement<(i64, i64)>>())?.label(format!("({unseen} more not drawn)"));
+    if scopes.len() > MAX_SCOPES {
+        marks.push((Mark::Nothing, format!("and {} more", scopes.len() - MAX_SCOPES)));
     }
     if let Some(limit) = limit.filter(|limit| *limit <= top) {
-        let style = DENIED.stroke_width(1);
-        chart
-            .draw_series(DashedLineSeries::new([(from_ms, limit), (until_ms, limit)], 6, 4, style))?
-            .label("limit")
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        let line = [(from_ms, limit), (until_ms, limit)];
+        chart.draw_series(DashedLineSeries::new(line, 6, 4, DENIED.stroke_width(1)))?;
+        marks.push((Mark::Dashes, "limit".to_owned()));
     }
     if tally.denied > 0 {
-        let marks =
-            series.denials.levels().map(|level| Cross::new((level.at_ms, limit.unwrap_or(top).min(top)), 4, DENIED));
-        chart.draw_series(marks)?.label("denied").legend(|(x, y)| Cross::new((x + 9, y), 4, DENIED));
+        let height = limit.unwrap_or(top).min(top);
+        let crosses = series.denials.levels().map(|level| Cross::new((level.at_ms, height), 4, DENIED));
+        chart.draw_series(crosses)?;
+        marks.push((Mark::Cross, "denied".to_owned()));
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.85))
-        .border_style(RGBColor(200, 200, 200))
-        .label_font((FONT, 12))
-        .draw()
+    draw_legend(&legend, &marks)
+}
+
+/// What a line of the legend explains.
+enum Mark {
+    Line(RGBColor),
+    Dashes,
+    Cross,
+    Nothing,
+}
+
+/// Beside the picture and not in it, where it would hide lines.
+fn draw_legend<'a>(area: &Area<'a>, marks: &[(Mark, String)]) -> DrawResult<'a> {
+    let mut y = 45;
+    for (mark, text) in marks {
+        match mark {
+            Mark::Line(colour) => area.draw(&PathElement::new([(0, y), (20, y)], colour.stroke_width(2)))?,
+            Mark::Dashes => {
+                for x in [0, 8, 16] {
+                    area.draw(&PathElement::new([(x, y), (x + 5, y)], DENIED.stroke_width(1)))?;
+                }
+            }
+            Mark::Cross => area.draw(&Cross::new((10, y), 4, DENIED))?,
+            Mark::Nothing => {}
+        }
+        area.draw(&Text::new(text.as_str(), (28, y - 6), (FONT, 13)))?;
+        y += 20;
+    }
+    Ok(())
+}
+
+/// A scope's name, cut to what the legend has room for.
+fn shortened(name: &str) -> String {
+    const ROOM: usize = 20;
+    if name.chars().count() <= ROOM {
+        return name.to_owned();
+    }
+    name.chars().take(ROOM - 1).chain(['…']).collect()
 }
 
 /// The top of the vertical axis: a tenth above the limit, unless what was used would then be a thin line at the bottom.
 fn top_of(limit: Option<i64>, used: i64) -> i64 {
     let highest = limit.filter(|limit| limit / 5 <= used).map_or(used, |limit| limit.max(used));
-    highest.saturating_add(highest / 10).max(1)
+    highest.saturating_add((highest / 10).max(1))
 }
 
 struct TimeTicks {
