@@ -1,5 +1,7 @@
 //! `costguard replay`, run as its users run it.
 #![cfg(feature = "cli")]
+// Helpers beside the test functions fail the test like these do.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod support;
 

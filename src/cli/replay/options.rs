@@ -45,7 +45,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "redis://HOST:PORT")]
     pub(crate) url: Option<String>,
 
-    /// What this run's keys begin with [default: `replay-` and a unique number]
+    /// What the keys begin with; counters that are there already count on [default: `replay-` and a unique number]
     #[arg(long, value_name = "TEXT")]
     pub(crate) prefix: Option<String>,
 

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use chrono::DateTime;
 use costguard::{CostGuard, Decision, Policy};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use super::log::{self, BadRow, Log, LogError, LogOptions, LogRow, Need};
 use super::options::ReplayArgs;
@@ -27,9 +27,9 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
     let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;
     let decisions = args.decisions.as_deref().map(OutputFile::create).transpose()?;
     let (bytes, size) = log::open(&args.log)?;
+    let (guard, prefix) = connect(&args).await?;
     let progress = progress(size);
     let log = Log::new(&args.log, Box::new(progress.wrap_read(bytes)), log_options(&args, &subjects))?;
-    let (guard, prefix) = connect(&args).await?;
 
     let mut replay = Replay {
         guard,
@@ -108,7 +108,7 @@ fn progress(size: Option<u64>) -> ProgressBar {
     };
     bar.set_draw_target(ProgressDrawTarget::stderr());
     match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
+        Ok(style) => bar.with_style(style).with_finish(ProgressFinish::AndClear),
         Err(_) => bar,
     }
 }

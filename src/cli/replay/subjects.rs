@@ -55,6 +55,10 @@ impl Subjects {
         }
         for SourceArg { name, source } in amounts {
             let meter = Meter::new(name)?;
+            anyhow::ensure!(
+                meter != Meter::COST,
+                "--amount cost is not needed: costs come from --prices, or from the log's cost column (--column cost=NAME)"
+            );
             let from = match source {
                 Source::Fixed(amount) => FromAmount::Fixed(meter.parse_amount(amount)?),
                 Source::Column(column) => FromAmount::Column(subjects.column("--amount", name, Some(column))),

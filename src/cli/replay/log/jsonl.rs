@@ -137,11 +137,11 @@ fn cells_of<'a>(object: &'a Object, response: Option<&'a Object>, options: &'a L
         let mut ranks = [usize::MAX; Role::COUNT];
         for (name, value) in source {
             let Some((role, rank)) = recognise(name) else { continue };
-            if let (true, Some(text)) = (rank < ranks[role.index()], text_of(value)) {
-                if let Some(found) = cell(name, text) {
-                    ranks[role.index()] = rank;
-                    cells.set(role, found);
-                }
+            if rank < ranks[role.index()]
+                && let Some(found) = text_of(value).and_then(|text| cell(name, text))
+            {
+                ranks[role.index()] = rank;
+                cells.set(role, found);
             }
         }
     }

@@ -49,19 +49,18 @@ fn parse_unix(text: &str) -> Option<i64> {
         return None;
     }
     let whole: i64 = whole.parse().ok()?;
-    match whole {
-        ..100_000_000_000 => {
-            let mut millis = 0;
-            for position in 0..3 {
-                let digit = fraction.as_bytes().get(position).map_or(0, |byte| i64::from(byte - b'0'));
-                millis = millis * 10 + digit;
-            }
-            Some(whole * 1000 + millis)
-        }
-        ..100_000_000_000_000 => Some(whole),
-        ..100_000_000_000_000_000 => Some(whole / 1000),
-        _ => Some(whole / 1_000_000),
+    if whole >= 100_000_000_000 {
+        return Some(match whole {
+            ..100_000_000_000_000 => whole,
+            100_000_000_000_000..100_000_000_000_000_000 => whole / 1000,
+            _ => whole / 1_000_000,
+        });
     }
+    let fraction_ms = (0..3).fold(0, |millis, position| {
+        let digit = fraction.as_bytes().get(position).map_or(0, |byte| i64::from(byte - b'0'));
+        millis * 10 + digit
+    });
+    Some(whole * 1000 + fraction_ms)
 }
 
 #[cfg(test)]
