@@ -2,7 +2,6 @@
 
 mod log;
 mod options;
-mod output;
 mod plot;
 mod pricing;
 mod report;

@@ -3,17 +3,15 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat};
-use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use comfy_table::Table;
 use serde::Serialize;
 
 use super::tally::{LimitTally, Tally, Totals};
+use crate::cli::output::table;
+use crate::cli::time::{people_time, rfc3339};
 
 /// How many scopes a report lists.
 const TOP_SCOPES: usize = 10;
-
-/// Columns apart by space, the header by a rule: reads well and copies well.
-const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
 
 /// A finished replay.
 #[derive(Debug)]
@@ -132,26 +130,6 @@ fn totals_table<'a>(name: &str, rows: impl IntoIterator<Item = (&'a str, &'a Tot
         ]);
     }
     totals
-}
-
-/// A table whose first column is words and whose others are figures.
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(STYLE).set_header(header.iter().copied());
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-fn people_time(at_ms: i64) -> String {
-    DateTime::from_timestamp_millis(at_ms)
-        .map_or_else(|| at_ms.to_string(), |time| time.format("%Y-%m-%d %H:%M:%S").to_string())
-}
-
-fn rfc3339(at_ms: i64) -> String {
-    DateTime::from_timestamp_millis(at_ms)
-        .map_or_else(|| at_ms.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 #[derive(Serialize)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use chrono::DateTime;
@@ -11,13 +11,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use super::log::{self, BadRow, Log, LogError, LogOptions, LogRow, Need};
 use super::options::ReplayArgs;
-use super::output::{OutputFile, print};
 use super::plot::{self, Panel};
 use super::pricing::{Priced, Pricing};
 use super::report::Report;
 use super::series::{LimitSeries, record};
 use super::subjects::Subjects;
 use super::tally::{Outcome, Tally};
+use crate::cli::output::{OutputFile, print};
+use crate::cli::target::own_prefix;
 
 /// Replays a log against a policy, then reports. Until the last row is decided, nothing is.
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
@@ -83,10 +84,7 @@ fn log_options(args: &ReplayArgs, subjects: &Subjects) -> LogOptions {
 
 /// The guard that decides, and the prefix of its keys: this run's own, so that no real budget is touched.
 async fn connect(args: &ReplayArgs) -> anyhow::Result<(CostGuard, String)> {
-    let prefix = args.prefix.clone().unwrap_or_else(|| {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        format!("replay-{}-{}:", since_epoch.as_millis(), std::process::id())
-    });
+    let prefix = args.prefix.clone().unwrap_or_else(|| own_prefix("replay"));
     let builder = CostGuard::builder().prefix(&prefix);
     let Some(url) = &args.url else {
         eprintln!("deciding on the embedded engine, which keeps nothing; --url decides on a server");

@@ -5,7 +5,6 @@ mod counts;
 mod csv;
 mod jsonl;
 mod lines;
-mod time;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,6 +12,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use costguard::model::{Money, Usage};
+
+use crate::cli::time;
 
 pub(crate) use columns::Role;
 pub(crate) use counts::CachedTokens;

@@ -1,10 +1,14 @@
-//! Writing results so that nobody ever sees half of one.
+//! Showing results: files that nobody ever sees half of, one way to print, one style of tables.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+
+/// Columns apart by space, the header by a rule: reads well and copies well.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
 
 /// A file that appears under its name once it is whole. Until then it is `NAME.partial`, removed when given up.
 #[derive(Debug)]
@@ -58,4 +62,19 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
+}
+
+/// Prints one JSON value to standard output.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// A table whose first column is words and whose others are figures.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(STYLE).set_header(header.iter().copied());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
 }

@@ -1,6 +1,6 @@
-//! Reading the time of a call, in the ways logs write it.
+//! Times: reading them in the ways logs and people write them, and showing them.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
 
 /// Reads a timestamp into milliseconds since the Unix epoch; finer digits are cut off.
 ///
@@ -19,6 +19,18 @@ pub(crate) fn parse_time_ms(text: &str) -> Result<i64, String> {
             "not a time: {text:?} (expected like 2024-05-01T12:00:00Z, 2024-05-01 12:00:00 or Unix seconds)"
         )),
     }
+}
+
+/// A time for people, in UTC, to the second.
+pub(crate) fn people_time(at_ms: i64) -> String {
+    DateTime::from_timestamp_millis(at_ms)
+        .map_or_else(|| at_ms.to_string(), |time| time.format("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// A time for programs: RFC 3339 in UTC, to the millisecond.
+pub(crate) fn rfc3339(at_ms: i64) -> String {
+    DateTime::from_timestamp_millis(at_ms)
+        .map_or_else(|| at_ms.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 fn parse_calendar(text: &str) -> Option<i64> {
