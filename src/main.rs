@@ -1,1 +1,22 @@
-fn main() {}
+//! The `costguard` program.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", told(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error and its causes, up to the first of the library's own: those tell their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let last = error.chain().position(|cause| cause.is::<costguard::Error>());
+    let causes = error.chain().take(last.map_or(usize::MAX, |last| last + 1));
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -99,6 +99,7 @@ impl RedisStore {
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
+        // A raw reply is a value also where the server answered with an error.
         self.connection.clone().req_packed_command(command).await?.extract_error()
     }
 

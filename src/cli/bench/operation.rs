@@ -1,0 +1,135 @@
+//! What is measured.
+
+use std::time::Duration;
+
+use costguard::model::{Counter, Meter, Money, Policy, Subject, Window};
+use costguard::{Amounts, Correction, CostGuard, Decision, Limit, Result};
+
+/// Counters start over every hour, so that a server is rid of them soon.
+const WINDOW_S: u32 = 3_600;
+
+/// An operation as it is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Charge,
+    ChargeWithId,
+    Admit,
+    Deny,
+    Count,
+    Peek,
+    Adjust,
+}
+
+impl Operation {
+    pub(super) const ALL: [Self; 7] =
+        [Self::Charge, Self::ChargeWithId, Self::Admit, Self::Deny, Self::Count, Self::Peek, Self::Adjust];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Charge => "charge",
+            Self::ChargeWithId => "charge with id",
+            Self::Admit => "admit, 3 limits",
+            Self::Deny => "admit denied, 3 limits",
+            Self::Count => "count",
+            Self::Peek => "peek, 3 limits",
+            Self::Adjust => "adjust",
+        }
+    }
+
+    /// The policy it runs under.
+    pub(super) fn policy(self) -> Result<Policy> {
+        let window = Window::every(WINDOW_S)?;
+        let most = |scope, meter| Limit::new(Counter::new(scope, meter, window), i64::MAX);
+        let user = most("user", Meter::COST);
+        match self {
+            Self::Charge | Self::ChargeWithId | Self::Count | Self::Adjust => Policy::new([user]),
+            Self::Admit | Self::Peek => Policy::new([user, most("user", Meter::TOKENS), most("org", Meter::COST)]),
+            // The last of the limits refuses: nothing is cut short.
+            Self::Deny => {
+                let nothing = Limit::new(Counter::new("org", Meter::COST, window), 0);
+                Policy::new([user, most("user", Meter::TOKENS), nothing])
+            }
+        }
+    }
+}
+
+/// One task's requests: all the same, under a root of its own.
+#[derive(Debug)]
+pub(super) struct Requests {
+    operation: Operation,
+    task: u16,
+    sent: u64,
+    policy: Policy,
+    subject: Subject,
+    amounts: Amounts,
+}
+
+impl Requests {
+    pub(super) fn new(operation: Operation, task: u16) -> Result<Self> {
+        let root = format!("{operation:?}-{task}");
+        Ok(Self {
+            operation,
+            task,
+            sent: 0,
+            policy: operation.policy()?,
+            subject: Subject::new(&root).scope("org", "acme").scope("user", "alice"),
+            amounts: Amounts::cost(Money::from_nanos(1_000)).tokens(1),
+        })
+    }
+
+    /// Sends one and waits for its answer.
+    pub(super) async fn send(&mut self, guard: &CostGuard) -> Result<()> {
+        self.sent += 1;
+        let Self { policy, subject, .. } = self;
+        match self.operation {
+            Operation::Charge => {
+                guard.charge(policy, subject, self.amounts.clone()).await?;
+            }
+            Operation::ChargeWithId => {
+                let id = format!("{}-{}", self.task, self.sent);
+                guard.charge(policy, subject, self.amounts.clone()).id(&id).await?;
+            }
+            Operation::Admit | Operation::Deny => {
+                let decision: Decision = guard.admit(policy, subject, self.amounts.clone()).await?;
+                debug_assert_eq!(decision.is_granted(), self.operation == Operation::Admit);
+            }
+            Operation::Count => {
+                guard.count(subject, "user", &Meter::REQUESTS, Duration::from_secs(60)).await?;
+            }
+            Operation::Peek => {
+                guard.peek(policy, subject).await?;
+            }
+            Operation::Adjust => {
+                let counter = policy.limits()[0].counter();
+                guard.adjust(subject, counter, Correction::Add(1), "a benchmark").await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_operation_runs_as_it_is_called() {
+        let guard = CostGuard::embedded();
+        for operation in Operation::ALL {
+            let mut requests = Requests::new(operation, 0).unwrap();
+            for _ in 0..3 {
+                requests.send(&guard).await.unwrap();
+            }
+            let used: Vec<_> = guard.peek(&requests.policy, &requests.subject).await.unwrap();
+            let used: Vec<_> = used.iter().map(|state| state.used).collect();
+            let expected: &[i64] = match operation {
+                Operation::Charge | Operation::ChargeWithId => &[3_000],
+                Operation::Admit => &[3_000, 3, 3_000],
+                Operation::Deny | Operation::Peek => &[0, 0, 0],
+                Operation::Count => &[0],
+                Operation::Adjust => &[3],
+            };
+            assert_eq!(used, expected, "{operation:?}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The program's subcommands, a module each, and what they share.
+
+mod bench;
+mod charge;
+mod output;
+mod peek;
+mod replay;
+mod scripts;
+mod states;
+mod target;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Keep count of what model calls cost, and hold it to limits.
+#[derive(Debug, Parser)]
+#[command(name = "costguard", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Replay(replay::ReplayArgs),
+    Charge(charge::ChargeArgs),
+    Peek(peek::PeekArgs),
+    Scripts(scripts::ScriptsArgs),
+    Bench(bench::BenchArgs),
+}
+
+/// Parses the command line and does what it says.
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Replay(args) => replay::run(args).await.map(done),
+            Command::Charge(args) => charge::run(args).await,
+            Command::Peek(args) => peek::run(args).await.map(done),
+            Command::Scripts(args) => scripts::run(args).await.map(done),
+            Command::Bench(args) => bench::run(args).await.map(done),
+        }
+    })
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,80 @@
+//! Showing results: files that nobody ever sees half of, one way to print, one style of tables.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+
+/// Columns apart by space, the header by a rule: reads well and copies well.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
+
+/// A file that appears under its name once it is whole. Until then it is `NAME.partial`, removed when given up.
+#[derive(Debug)]
+pub(crate) struct OutputFile {
+    path: PathBuf,
+    /// `None` when the path is a device or a pipe, which is written as it is.
+    partial: Option<PathBuf>,
+    writer: BufWriter<File>,
+}
+
+impl OutputFile {
+    /// Starts the file now, so that a folder that cannot be written to is noticed before the work.
+    pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
+        let special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+        let partial = (!special).then(|| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(".partial");
+            PathBuf::from(name)
+        });
+        let file = File::create(partial.as_deref().unwrap_or(path))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), partial, writer: BufWriter::new(file) })
+    }
+
+    pub(crate) fn write(&mut self, text: &str) -> anyhow::Result<()> {
+        self.writer.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    /// The file is whole: gives it its name.
+    pub(crate) fn finish(mut self) -> anyhow::Result<()> {
+        let mut finished = self.writer.flush();
+        if let (Ok(()), Some(partial)) = (&finished, &self.partial) {
+            finished = std::fs::rename(partial, &self.path);
+        }
+        finished.with_context(|| format!("cannot write {}", self.path.display()))
+    }
+}
+
+impl Drop for OutputFile {
+    fn drop(&mut self) {
+        if let Some(partial) = &self.partial {
+            // Gone already when the file was finished. Otherwise best effort: a left-over says by its name what it is.
+            let _ = std::fs::remove_file(partial);
+        }
+    }
+}
+
+/// Prints to standard output. A reader that has seen enough (`| head`) is no error.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
+    }
+}
+
+/// Prints one JSON value to standard output.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}
+
+/// A table whose first column is words and whose others are figures.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(STYLE).set_header(header.iter().copied());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

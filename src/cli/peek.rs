@@ -1,0 +1,48 @@
+//! `costguard peek`: where the limits stand.
+
+use costguard::Meter;
+use serde::Serialize;
+
+use super::output::{print, print_json};
+use super::states::{self, JsonState};
+use super::target::TargetArgs;
+
+/// Show where limits stand; changes nothing
+///
+/// Reads the counters that the policy limits for these scopes, or without a policy one counter: what is counted
+/// (--meter, by default cost) in each window (--per).
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct PeekArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  costguard peek --url redis://localhost:6379 --policy policy.toml --scope user=alice
+  costguard peek --scope org=acme --per month --at 2026-01-15     with $COSTGUARD_URL set";
+
+#[derive(Serialize)]
+struct Json<'a> {
+    store: String,
+    root: Option<&'a str>,
+    limits: Vec<JsonState>,
+}
+
+pub(crate) async fn run(args: PeekArgs) -> anyhow::Result<()> {
+    let target = &args.target;
+    let subject = target.subject()?;
+    let policy = target.policy(&[Meter::COST])?;
+    let guard = target.guard().await?;
+    let mut peek = guard.peek(&policy, &subject);
+    if let Some(at) = target.at {
+        peek = peek.at(at);
+    }
+    let limits = peek.await?;
+    if target.json {
+        let store = guard.store().describe();
+        return print_json(&Json { store, root: target.root()?, limits: JsonState::all(&limits) });
+    }
+    print(&format!("on {}\n\n{}", target.place(&guard)?, states::to_table(&limits)?))
+}

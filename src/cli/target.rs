@@ -1,0 +1,225 @@
+//! Which server, and whose counters: the options that subcommands share, so that they agree.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{anyhow, bail, ensure};
+use chrono::{DateTime, Utc};
+use costguard::model::GLOBAL;
+use costguard::{CostGuard, Counter, Limit, Meter, Policy, Subject, Window};
+
+use super::time::parse_time_ms;
+
+/// Where the server's URL is looked for when `--url` does not say, in this order.
+const URL_VARIABLES: [&str; 2] = ["COSTGUARD_URL", "REDIS_URL"];
+
+/// Which server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServerArgs {
+    /// The Redis or Valkey server [default: $COSTGUARD_URL, then $REDIS_URL, which keep a password out of process lists]
+    #[arg(long, value_name = "redis://HOST:PORT")]
+    url: Option<String>,
+}
+
+impl ServerArgs {
+    /// The URL. An embedded store is refused: it would be empty now and gone when the program ends.
+    pub(crate) fn url(&self) -> anyhow::Result<String> {
+        let from_environment = || {
+            let values = URL_VARIABLES.iter().filter_map(|name| std::env::var(name).ok());
+            values.into_iter().find(|url| !url.is_empty())
+        };
+        let Some(url) = self.url.clone().or_else(from_environment) else {
+            bail!(
+                "which server? Give --url redis://localhost:6379 or set {}; there is no embedded default here, because \
+                 such a store starts empty and ends with this command",
+                URL_VARIABLES.join(" or ")
+            );
+        };
+        ensure!(
+            url != "memory:",
+            "an embedded store starts empty and ends with this command; name a server: --url redis://localhost:6379"
+        );
+        Ok(url)
+    }
+}
+
+/// Whose counters, on which server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TargetArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// The policy: a TOML file of limits
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    /// Without a policy: how often the counter starts over (minute hour day week month quarter year total, 90s, 15m;
+    /// day@Europe/Berlin for another time zone than UTC)
+    #[arg(long, value_name = "WINDOW", conflicts_with = "policy")]
+    per: Option<Window>,
+
+    /// Without a policy: what is counted; may be repeated
+    #[arg(long = "meter", value_name = "NAME", value_parser = Meter::new, conflicts_with = "policy")]
+    meters: Vec<Meter>,
+
+    /// Whose counter: a kind that the policy limits, and its id; may be repeated
+    #[arg(long = "scope", value_name = "KIND=ID")]
+    scopes: Vec<ScopeArg>,
+
+    /// The hash tag of every key; budgets are kept per root [default: the id of the org, else of the user, else of the
+    /// only scope]
+    #[arg(long, value_name = "ID")]
+    root: Option<String>,
+
+    /// Keys without kind and hash tag, like cost:alice:2026-02-01; takes one scope
+    #[arg(long, conflicts_with = "root")]
+    plain: bool,
+
+    /// What every key begins with, as the service that counts has set it
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    prefix: String,
+
+    /// The time whose windows are meant, like 2026-02-01 or 2026-02-01T13:00:00Z [default: the server's now]
+    #[arg(long, value_name = "TIME", value_parser = parse_at)]
+    pub(crate) at: Option<DateTime<Utc>>,
+
+    /// Print one JSON object; amounts in the meter's unit, cost in billionths of a dollar
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl TargetArgs {
+    /// The policy to ask for; without a file a counter for each scope and meter, without limits.
+    pub(crate) fn policy(&self, default_meters: &[Meter]) -> anyhow::Result<Policy> {
+        let policy = match (&self.policy, self.per) {
+            (Some(path), _) => Policy::from_file(path)?,
+            (None, Some(window)) => {
+                let meters = if self.meters.is_empty() { default_meters } else { &self.meters };
+                let mut kinds: Vec<_> = self.scopes.iter().map(|scope| scope.kind.as_str()).collect();
+                if kinds.is_empty() {
+                    kinds.push(GLOBAL);
+                }
+                let counters =
+                    kinds.iter().flat_map(|kind| meters.iter().map(|meter| Counter::new(kind, meter.clone(), window)));
+                Policy::new(counters.map(Limit::count_only))?
+            }
+            (None, None) => bail!("give --policy FILE, or --per day for a counter without a limit"),
+        };
+        for limit in policy.limits() {
+            let kind = limit.counter().scope_kind();
+            ensure!(
+                kind == GLOBAL || self.scopes.iter().any(|scope| scope.kind == kind),
+                "the policy limits per {kind}: say which, --scope {kind}=ID"
+            );
+        }
+        Ok(policy)
+    }
+
+    /// Whether it is the amounts that say what is counted: there is neither a policy nor a meter.
+    pub(crate) fn counts_freely(&self) -> bool {
+        self.policy.is_none() && self.meters.is_empty()
+    }
+
+    /// The root of their keys; `None` for plain ones.
+    pub(crate) fn root(&self) -> anyhow::Result<Option<&str>> {
+        if self.plain {
+            return Ok(None);
+        }
+        let scopes = self.scopes.iter().map(|scope| (scope.kind.as_str(), scope.id.as_str()));
+        let root = self.root.as_deref().or_else(|| default_root(scopes));
+        root.map(Some).ok_or_else(|| {
+            anyhow!("which root? Give --root ID: there is neither an org nor a user nor a single other scope")
+        })
+    }
+
+    /// Whose counters they are.
+    pub(crate) fn subject(&self) -> anyhow::Result<Subject> {
+        for (place, scope) in self.scopes.iter().enumerate() {
+            let twice = self.scopes[..place].iter().any(|other| other.kind == scope.kind);
+            ensure!(!twice, "two scopes of kind {} are given; give one", scope.kind);
+        }
+        let subject = match (self.root()?, self.scopes.as_slice()) {
+            (Some(root), _) => Subject::new(root),
+            (None, [scope]) => return Ok(Subject::plain(&scope.kind, &scope.id)),
+            (None, scopes) => bail!("--plain keys hold one id: give one --scope, not {}", scopes.len()),
+        };
+        Ok(self.scopes.iter().fold(subject, |subject, scope| subject.scope(&scope.kind, &scope.id)))
+    }
+
+    /// Where the counters are, for people: `redis://localhost:6379/0, root acme`.
+    pub(crate) fn place(&self, guard: &CostGuard) -> anyhow::Result<String> {
+        let store = guard.store().describe();
+        Ok(match self.root()? {
+            Some(root) => format!("{store}, root {root}"),
+            None => store,
+        })
+    }
+
+    /// A guard on the server.
+    pub(crate) async fn guard(&self) -> anyhow::Result<CostGuard> {
+        Ok(CostGuard::builder().prefix(&self.prefix).connect(&self.server.url()?).await?)
+    }
+}
+
+/// The root of a subject that does not name one: what is billed. The id of its org, else of its user, else of its only
+/// scope. It does not depend on the order of the scopes, for under another root are other counters.
+pub(crate) fn default_root<'a>(mut scopes: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Option<&'a str> {
+    let id_of = |wanted| scopes.clone().find(|(kind, _)| *kind == wanted).map(|(_, id)| id);
+    id_of("org").or_else(|| id_of("user")).or_else(|| match (scopes.next(), scopes.next()) {
+        (Some((_, id)), None) => Some(id),
+        _ => None,
+    })
+}
+
+/// A key prefix of this run's own, so that it touches no real budget.
+pub(crate) fn own_prefix(word: &str) -> String {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{word}-{}-{}:", since_epoch.as_millis(), std::process::id())
+}
+
+/// One `--scope`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ScopeArg {
+    kind: String,
+    id: String,
+}
+
+impl FromStr for ScopeArg {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((kind, id)) if !kind.is_empty() && !id.is_empty() => Ok(Self { kind: kind.into(), id: id.into() }),
+            _ => Err("expected KIND=ID, like user=alice"),
+        }
+    }
+}
+
+fn parse_at(text: &str) -> Result<DateTime<Utc>, String> {
+    let at_ms = parse_time_ms(text)?;
+    DateTime::from_timestamp_millis(at_ms).ok_or_else(|| format!("{text:?} is too far away"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_what_is_billed_whatever_the_order_of_the_scopes() {
+        let root = |scopes: &[(&'static str, &'static str)]| default_root(scopes.iter().copied());
+        assert_eq!(root(&[("user", "alice"), ("org", "acme")]), Some("acme"));
+        assert_eq!(root(&[("key", "k1"), ("user", "alice")]), Some("alice"));
+        assert_eq!(root(&[("key", "k1")]), Some("k1"));
+        assert_eq!(root(&[("key", "k1"), ("model", "gpt-4o")]), None);
+        assert_eq!(root(&[]), None);
+    }
+
+    #[test]
+    fn scopes_are_a_kind_and_an_id() {
+        assert_eq!("user=a=b".parse(), Ok(ScopeArg { kind: "user".into(), id: "a=b".into() }));
+        for text in ["user", "user=", "=alice", ""] {
+            assert!(text.parse::<ScopeArg>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The program, as a user runs it: `scripts`, `charge`, `peek` and `bench`.
+
+#![cfg(feature = "cli")]
+// Helpers beside the test functions fail the test like these do.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use assert_cmd::Command;
+use assert_cmd::cargo::cargo_bin_cmd;
+use redis::Commands as _;
+use serde_json::Value;
+use support::{Server, server_url};
+
+/// What one run did.
+struct Run {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Run {
+    fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{}", self.err);
+        self.out
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).expect("one JSON value on standard output")
+    }
+
+    fn failed(self, code: i32, message: &str) {
+        assert_eq!(self.code, code, "{}", self.err);
+        assert!(self.err.contains(message), "{} does not say {message}", self.err);
+        assert_eq!(self.out, "", "an error prints no result");
+    }
+}
+
+fn program() -> Command {
+    let mut program = cargo_bin_cmd!("costguard");
+    program.env_remove("COSTGUARD_URL").env_remove("REDIS_URL");
+    program
+}
+
+fn run(args: &[&str]) -> Run {
+    finish(program().args(args))
+}
+
+fn finish(program: &mut Command) -> Run {
+    let output = program.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A noon, so that no window ends while a test runs.
+const NOON: [&str; 2] = ["--at", "2026-02-01T12:00:00Z"];
+
+/// What the keys of this test process begin with.
+fn prefix() -> &'static str {
+    static PREFIX: LazyLock<String> = LazyLock::new(|| {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        format!("test-cli-{}:", since_epoch.as_nanos())
+    });
+    &PREFIX
+}
+
+/// Runs on the server that the tests of this file share; the roots differ.
+fn on_server(args: &[&str]) -> Run {
+    finish(program().args(args).args(["--url", &server_url(), "--prefix", prefix()]))
+}
+
+/// A folder with a policy of 1.00 a day for each user and 100 tokens in all for each org.
+fn policy() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policy.toml");
+    let text = "[[limit]]\nscope = 'user'\nmeter = 'cost'\nlimit = '1.00'\nper = 'day'\nwarn_at = [0.5]\n\
+                [[limit]]\nscope = 'org'\nmeter = 'tokens'\nlimit = 100\nper = 'total'\n";
+    fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (dir, path)
+}
+
+fn connection(url: &str) -> redis::Connection {
+    redis::Client::open(url).unwrap().get_connection().unwrap()
+}
+
+#[test]
+fn scripts_are_listed_and_shown_as_the_library_runs_them() {
+    let listed = run(&["scripts", "list"]).ok();
+    let json = run(&["scripts", "list", "--json"]).json();
+    assert_eq!(json.as_array().unwrap().len(), costguard::script::all().len());
+    for (script, entry) in costguard::script::all().iter().zip(json.as_array().unwrap()) {
+        assert_eq!((entry["name"].as_str(), entry["sha1"].as_str()), (Some(script.name()), Some(script.sha1())));
+        assert!(listed.contains(script.name()) && listed.contains(script.sha1()));
+        assert_eq!(run(&["scripts", "show", script.name()]).ok(), script.text());
+    }
+    run(&["scripts", "show", "nope"]).failed(2, "possible values: charge, admit");
+}
+
+#[test]
+fn scripts_are_loaded_and_verified_where_only_evalsha_script_load_and_data_commands_are_allowed() {
+    let server = Server::start();
+    let mut admin = connection(&server.url());
+    let allowed = "+evalsha +script|load +@string +@hash +exists +pexpire +pexpireat +pttl +time";
+    let mut user = redis::cmd("ACL");
+    user.arg("SETUSER")
+        .arg("deployer")
+        .arg(&["on", ">s3cret", "~*", "-@all"])
+        .arg(allowed.split(' ').collect::<Vec<_>>());
+    user.exec(&mut admin).unwrap();
+    let url = format!("redis://deployer:s3cret@{}", server.addr());
+    let refused = redis::cmd("EVAL").arg("return 1").arg(0).exec(&mut connection(&url)).unwrap_err();
+    assert_eq!(refused.code(), Some("NOPERM"));
+
+    let verify = || run(&["scripts", "verify", "--url", &url, "--json"]);
+    let present = |run: &Run| {
+        let scripts = run.json()["scripts"].as_array().unwrap().clone();
+        scripts.iter().filter(|script| script["present"] == true).count()
+    };
+    let before = verify();
+    assert_eq!((before.code, present(&before)), (1, 0), "{}", before.err);
+    assert!(before.err.contains("scripts are missing; run `costguard scripts load`"), "{}", before.err);
+
+    let loaded = run(&["scripts", "load", "--url", &url]).ok();
+    assert_eq!(run(&["scripts", "load", "--url", &url]).ok(), loaded, "loading again changes nothing");
+    assert!(costguard::script::all().iter().all(|script| loaded.contains(script.sha1())), "{loaded}");
+    let after = verify();
+    assert_eq!((after.code, present(&after)), (0, costguard::script::all().len()), "{}", after.err);
+
+    let scope = ["--url", &url, "--scope", "user=alice", "--per", "total"];
+    let charged = finish(program().args(["charge", "--cost", "0.25", "--admit", "--id", "once"]).args(scope));
+    let peeked = finish(program().arg("peek").args(scope)).ok();
+    assert!(peeked.contains("0.25"), "{peeked}");
+    for shown in [loaded, before.out, before.err, after.out, charged.ok(), peeked] {
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+}
+
+#[test]
+fn an_export_is_whole_can_be_repeated_and_overwrites_nobody_elses_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("new");
+    let export = |more: &[&str]| finish(program().args(["scripts", "export"]).arg(&dir).args(more));
+    export(&[]).ok();
+    let manifest: Value = serde_json::from_slice(&fs::read(dir.join("manifest.json")).unwrap()).unwrap();
+    for entry in manifest["scripts"].as_array().unwrap() {
+        let text = fs::read_to_string(dir.join(entry["file"].as_str().unwrap())).unwrap();
+        let (_, plain) = text.split_once('\n').unwrap();
+        let sha1 = |text: &str| sha1_smol::Sha1::from(text).digest().to_string();
+        assert_eq!(
+            (entry["sha1"].as_str().unwrap(), entry["plain_sha1"].as_str().unwrap()),
+            (&*sha1(&text), &*sha1(plain))
+        );
+        let fields: BTreeSet<_> = entry.as_object().unwrap().keys().map(String::as_str).collect();
+        let named =
+            ["args", "errors", "file", "flags", "keys", "name", "plain_sha1", "purpose", "reply", "sha1", "writes"];
+        assert_eq!(fields, BTreeSet::from(named));
+    }
+    let files = fs::read_dir(&dir).unwrap().count();
+    assert_eq!(files, costguard::script::all().len() + 1, "an export leaves nothing else behind");
+    export(&[]).ok();
+
+    // An older export: other text, and a manifest that knows it.
+    let (peek, older) = (dir.join("peek.lua"), "return 'older'");
+    let current = fs::read_to_string(&peek).unwrap();
+    let known = sha1_smol::Sha1::from(older).digest().to_string();
+    let manifest = fs::read_to_string(dir.join("manifest.json")).unwrap();
+    let current_sha1 = sha1_smol::Sha1::from(&current).digest().to_string();
+    fs::write(dir.join("manifest.json"), manifest.replace(&current_sha1, &known)).unwrap();
+    fs::write(&peek, older).unwrap();
+    export(&[]).ok();
+    assert_eq!(fs::read_to_string(&peek).unwrap(), current);
+
+    fs::write(&peek, "-- mine").unwrap();
+    fs::remove_file(dir.join("admit.lua")).unwrap();
+    export(&[]).failed(1, "peek.lua is not from an earlier export");
+    assert_eq!(fs::read_to_string(&peek).unwrap(), "-- mine");
+    assert!(!dir.join("admit.lua").exists(), "nothing was written");
+    export(&["--force"]).ok();
+    assert_eq!(fs::read_to_string(&peek).unwrap(), current);
+}
+
+#[test]
+fn a_charge_exits_with_0_when_it_lands_and_with_3_when_it_is_denied() {
+    let (_dir, policy) = policy();
+    let charge = |more: &[&str]| {
+        let args = ["charge", "--policy", &policy, "--scope", "user=alice", "--scope", "org=exit-codes"];
+        on_server(&[&args[..], &NOON, more].concat())
+    };
+    let granted = charge(&["--cost", "0.60", "--amount", "tokens=40", "--admit"]).ok();
+    assert!(granted.starts_with("granted on redis://") && granted.contains("root exit-codes"), "{granted}");
+    assert!(granted.contains("user:alice cost per day reached 50% of its limit"), "{granted}");
+
+    let denied = charge(&["--cost", "0.41", "--amount", "tokens=1", "--admit"]);
+    assert_eq!(denied.code, 3, "{}", denied.err);
+    assert!(denied.out.starts_with("denied by user:alice cost per day on redis://"), "{}", denied.out);
+    assert!(denied.out.contains("nothing was charged; room may come in 12 h\n"), "{}", denied.out);
+    let denied = charge(&["--cost", "0", "--amount", "tokens=61", "--admit", "--json"]);
+    assert_eq!(denied.code, 3);
+    assert_eq!(denied.json()["outcome"], "denied");
+    assert_eq!(denied.json()["denied"], serde_json::json!({"refused_by": [1], "retry_after_ms": null}));
+
+    let charged = charge(&["--cost", "0.41", "--amount", "tokens=1"]).ok();
+    assert!(charged.contains("user:alice cost per day is 0.01 over its limit"), "{charged}");
+}
+
+#[test]
+fn charge_and_peek_agree_on_whose_counters_they_mean() {
+    let (_dir, policy) = policy();
+    let scopes = ["--scope", "org=agree", "--scope", "user=alice", NOON[0], NOON[1]];
+    let charged =
+        on_server(&[&["charge", "--policy", &policy, "--cost", "0.1", "--amount", "tokens=5"], &scopes[..]].concat());
+    charged.ok();
+    let swapped =
+        ["peek", "--policy", &policy, "--scope", "user=alice", "--scope", "org=agree", NOON[0], NOON[1], "--json"];
+    let peeked = on_server(&swapped).json();
+    let used: Vec<_> = peeked["limits"].as_array().unwrap().iter().map(|limit| limit["used"].as_i64()).collect();
+    assert_eq!((peeked["root"].as_str(), used), (Some("agree"), vec![Some(100_000_000), Some(5)]));
+    // One of the policy's counters, without the policy.
+    let alone =
+        on_server(&["peek", "--root", "agree", "--scope", "user=alice", "--per", "day", NOON[0], NOON[1], "--json"])
+            .json();
+    assert_eq!(alone["limits"][0]["used"], 100_000_000);
+}
+
+#[test]
+fn amounts_are_exact_and_an_id_charges_once() {
+    let most = i64::MAX.to_string();
+    let amount = format!("tokens={most}");
+    let args = ["charge", "--scope", "user=exact", "--per", "total", "--amount", &amount, "--id", "a", "--json"];
+    for replayed in [false, true] {
+        let charged = on_server(&args);
+        assert_eq!(
+            (charged.json()["limits"][0]["used"].as_i64(), charged.json()["replayed"].as_bool()),
+            (Some(i64::MAX), Some(replayed))
+        );
+    }
+    let other = ["charge", "--scope", "user=exact", "--per", "total", "--amount", "tokens=1", "--id", "a"];
+    on_server(&other).failed(1, "used for a different request");
+}
+
+#[test]
+fn a_time_and_the_plain_layout_name_the_key_that_is_charged() {
+    let at = ["charge", "--scope", "user=plain:1", "--per", "day", "--cost", "0.5", "--plain", "--at", "2024-02-29"];
+    on_server(&at).ok();
+    let stored: String = connection(&server_url()).get(format!("{}cost:plain%3A1:2024-02-29", prefix())).unwrap();
+    assert_eq!(stored, "500000000");
+}
+
+#[test]
+fn the_server_comes_from_the_environment_where_no_option_names_it_and_is_never_embedded() {
+    let args = ["peek", "--scope", "user=alice", "--per", "day"];
+    run(&args).failed(1, "Give --url redis://localhost:6379 or set COSTGUARD_URL or REDIS_URL");
+    finish(program().args(args).args(["--url", "memory:"])).failed(1, "an embedded store starts empty");
+    finish(program().args(args).env("REDIS_URL", server_url())).ok();
+    finish(program().args(args).env("REDIS_URL", "redis://nowhere.invalid").env("COSTGUARD_URL", server_url())).ok();
+    let unreachable = finish(program().args(args).env("COSTGUARD_URL", "redis://u:s3cret@127.0.0.1:1"));
+    assert!(!unreachable.err.contains("s3cret"), "{}", unreachable.err);
+    unreachable.failed(1, "no Redis answers at redis://127.0.0.1:1/0");
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_said_with_what_to_do() {
+    let (_dir, policy) = policy();
+    let policy = ["--policy", &policy];
+    let user = ["--scope", "user=alice"];
+    let org = ["--scope", "org=acme"];
+    let charge: &[&str] = &["charge", "--url", "redis://127.0.0.1:1"];
+    for (args, code, message) in [
+        (&[][..], 1, "how much? Give --cost 0.12, or --amount tokens=500"),
+        (&["--cost", "1"], 1, "which root? Give --root ID"),
+        (&[&user[..], &["--cost", "1"]].concat(), 1, "give --policy FILE, or --per day"),
+        (&[&user[..], &["--cost", "-1", "--per", "day"]].concat(), 1, "a charge adds 0 or more"),
+        (&[&user[..], &["--cost", "much", "--per", "day"]].concat(), 2, "for '--cost <DOLLARS>'"),
+        (&[&user[..], &["--cost", "1", "--per", "fortnight"]].concat(), 2, "use minute, hour, day"),
+        (&["--scope", "alice"], 2, "expected KIND=ID, like user=alice"),
+        (&["--amount", "500"], 2, "expected METER=N, like tokens=500"),
+        (&[&user[..], &user[..]].concat(), 1, "how much?"),
+        (&[&user[..], &user[..], &["--cost", "1"]].concat(), 1, "two scopes of kind user"),
+        (&[&user[..], &["--cost", "1", "--amount", "cost=1"]].concat(), 1, "two amounts of cost"),
+        (&[&user[..], &policy[..], &["--cost", "1"]].concat(), 1, "say which, --scope org=ID"),
+        (&[&user[..], &org[..], &policy[..], &["--cost", "1"]].concat(), 1, "give --amount tokens=N"),
+        (&[&user[..], &org[..], &policy[..], &["--amount", "tokens=1"]].concat(), 1, "give --cost DOLLARS"),
+        (&[&user[..], &org[..], &policy[..], &["--amount", "pages=1"]].concat(), 1, "nothing here counts pages"),
+        (&[&user[..], &["--policy", "gone.toml"]].concat(), 1, "cannot read the policy gone.toml"),
+        (&["--cost", "1", "--at", "yesterday"], 2, "expected like 2024-05-01"),
+    ] {
+        run(&[charge, args].concat()).failed(code, message);
+    }
+}
+
+#[test]
+fn a_benchmark_reports_every_operation_on_either_store_and_leaves_no_key_without_an_end() {
+    let bench =
+        |more: &[&str]| run(&[&["bench", "--operations", "20", "--tasks", "1,3", "--json"], more].concat()).json();
+    let server = Server::start();
+    let embedded = bench(&[]);
+    let redis = bench(&["--url", &server.url()]);
+    assert_eq!((embedded["store"].as_str(), redis["store"].as_str()), (Some("embedded"), Some(&*server.url())));
+    for report in [&embedded, &redis] {
+        let rows = report["rows"].as_array().unwrap();
+        let names: BTreeSet<_> = rows.iter().map(|row| row["operation"].as_str().unwrap()).collect();
+        assert_eq!((names.len(), rows.len()), (7, 14));
+        for row in rows {
+            assert!(row["per_second"].as_u64() > Some(0), "{row}");
+            assert!(row["p50_us"].as_f64() > Some(0.0) && row["p99_us"].as_f64() >= row["p50_us"].as_f64(), "{row}");
+        }
+    }
+    let mut server = connection(&server.url());
+    let keys: Vec<String> = server.keys("*").unwrap();
+    assert!(keys.len() > 14);
+    for key in keys {
+        let ttl_ms: i64 = server.pttl(&key).unwrap();
+        // -2: a receipt that has ended since it was listed.
+        assert!(key.starts_with("bench-") && (ttl_ms == -2 || (0..=3_600_000).contains(&ttl_ms)), "{key}: {ttl_ms}");
+    }
+}

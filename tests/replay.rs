@@ -1,0 +1,287 @@
+//! `costguard replay`, run as its users run it.
+#![cfg(feature = "cli")]
+// Helpers beside the test functions fail the test like these do.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
+
+mod support;
+
+use std::path::Path;
+use std::process::Output;
+
+use assert_cmd::cargo::cargo_bin_cmd;
+use serde_json::Value;
+
+const SAMPLE: [&str; 6] =
+    ["examples/sample-log.csv", "--policy", "examples/policy.toml", "--prices", "examples/prices.json", "--json"];
+
+fn replay<'a>(args: impl IntoIterator<Item = &'a str>) -> Output {
+    replay_with_input(args, "")
+}
+
+fn replay_with_input<'a>(args: impl IntoIterator<Item = &'a str>, input: &str) -> Output {
+    let mut command = cargo_bin_cmd!("costguard");
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).arg("replay").args(args).write_stdin(input.to_owned());
+    command.output().expect("the program runs")
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).expect("one JSON object")
+}
+
+/// A replay that must fail: nothing on standard output, and the error told.
+fn failure(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty(), "half a report: {}", String::from_utf8_lossy(&output.stdout));
+    stderr(output)
+}
+
+/// A folder with a policy of one limit, and the log and prices that a test writes there.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(limit: &str) -> Self {
+        let folder = Self(tempfile::tempdir().expect("folder"));
+        folder.write(
+            "policy.toml",
+            &format!("[[limit]]\nscope = 'user'\nmeter = 'cost'\nlimit = '{limit}'\nper = 'day'\n"),
+        );
+        folder.write("prices.json", r#"{"m": {"input_cost_per_token": 1e-3, "output_cost_per_token": 2e-3}}"#);
+        folder
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.0.path().join(name), text).expect("written");
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    fn replay(&self, log: &str, input: &str, more: &[&str]) -> Output {
+        let (log, policy, prices) = (
+            if log == "-" { log.to_owned() } else { self.path(log) },
+            self.path("policy.toml"),
+            self.path("prices.json"),
+        );
+        let args = [log.as_str(), "--policy", &policy, "--prices", &prices, "--json"];
+        replay_with_input(args.into_iter().chain(more.iter().copied()), input)
+    }
+}
+
+const FOUR_CALLS: &str = "ts,user,model,input_tokens,output_tokens\n\
+    1700000000,alice,m,100,50\n\
+    1700000001,bob,m,100,0\n\
+    1700000002,alice,m,500,0\n\
+    1700100000,alice,m,500,0\n";
+
+#[test]
+fn the_sample_is_replayed_from_a_bare_clone() {
+    let table = stdout(&replay(SAMPLE[..5].iter().copied()));
+    let (table, speed) = table.trim_end().rsplit_once('\n').expect("several lines");
+    let table: Vec<&str> = table.lines().map(str::trim_end).collect();
+    insta::assert_snapshot!(table.join("\n"));
+    assert!(speed.starts_with("169 decisions in ") && speed.ends_with(" per second"), "{speed}");
+}
+
+#[test]
+fn json_has_every_promised_field() {
+    let report = json(&replay(SAMPLE));
+    for field in ["requests", "granted", "denied", "spent_nanos", "refused_nanos", "elapsed_ms", "decisions_per_second"]
+    {
+        assert!(report[field].is_u64(), "{field}: {}", report[field]);
+    }
+    assert_eq!(report["store"], "embedded");
+    assert_eq!(report["requests"].as_u64(), Some(169));
+    let sum = |field: &str| {
+        report["models"].as_array().expect("models").iter().map(|m| m[field].as_i64().unwrap()).sum::<i64>()
+    };
+    assert_eq!(Some(sum("spent_nanos")), report["spent_nanos"].as_i64());
+    assert_eq!(Some(sum("refused_nanos")), report["refused_nanos"].as_i64());
+    let limits = report["limits"].as_array().expect("limits");
+    assert_eq!(limits.len(), 3);
+    for limit in limits {
+        assert!(limit["used"].as_i64() <= limit["limit"].as_i64(), "{limit}");
+        assert!(limit["first_denied_at"].is_string(), "{limit}");
+    }
+}
+
+#[test]
+fn a_limit_is_never_passed_and_starts_over_with_its_window() {
+    let folder = Folder::new("0.65");
+    folder.write("log.csv", FOUR_CALLS);
+    let decisions = folder.path("decisions.csv");
+    let report = json(&folder.replay("log.csv", "", &["--decisions", &decisions]));
+    assert_eq!(
+        std::fs::read_to_string(decisions).unwrap(),
+        "line,decision,refused_by\n2,granted,\n3,granted,\n4,denied,1\n5,granted,\n"
+    );
+    assert_eq!(
+        (report["spent_nanos"].as_i64(), report["refused_nanos"].as_i64()),
+        (Some(800_000_000), Some(500_000_000))
+    );
+    let limit = &report["limits"][0];
+    assert_eq!((limit["used"].as_i64(), limit["denied"].as_i64()), (Some(500_000_000), Some(1)));
+    assert_eq!((&limit["used_by"], &limit["used_in"]), (&"user:alice".into(), &"2023-11-16".into()));
+    assert_eq!(limit["first_denied_at"], "2023-11-14T22:13:22.000Z");
+}
+
+#[test]
+fn json_lines_are_read_from_standard_input() {
+    let folder = Folder::new("1");
+    let input = "{\"created\":1700000000,\"model\":\"m\",\"user\":\"a\",\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1}}\n";
+    let report = json(&folder.replay("-", input, &[]));
+    assert_eq!((&report["log"], report["spent_nanos"].as_i64()), (&"<stdin>".into(), Some(11_000_000)));
+}
+
+#[test]
+fn a_bad_row_stops_the_replay_and_leaves_nothing_behind() {
+    let folder = Folder::new("1");
+    folder.write("log.csv", &FOUR_CALLS.replace("500,0\n1700100000", "5oo,0\n1700100000"));
+    let outputs = [folder.path("plot.svg"), folder.path("decisions.csv")];
+    let error = failure(&folder.replay("log.csv", "", &["--plot", &outputs[0], "--decisions", &outputs[1]]));
+    for part in [&folder.path("log.csv"), "line 4, column \"input_tokens\"", "\"5oo\"", "--skip-bad-rows"] {
+        assert!(error.contains(part), "{part:?} is not in: {error}");
+    }
+    let mut left: Vec<_> =
+        std::fs::read_dir(folder.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["log.csv", "policy.toml", "prices.json"]);
+}
+
+#[test]
+fn bad_rows_are_counted_and_skipped_on_request() {
+    let folder = Folder::new("1");
+    folder.write("log.csv", &FOUR_CALLS.replace("500,0\n1700100000", "5oo,0\nlater"));
+    let report = json(&folder.replay("log.csv", "", &["--skip-bad-rows"]));
+    assert_eq!((report["requests"].as_u64(), report["bad_rows"].as_u64()), (Some(2), Some(2)));
+    folder.write("log.csv", "ts,user,model,input_tokens,output_tokens\nx,x,x,x,x\n");
+    assert!(failure(&folder.replay("log.csv", "", &["--skip-bad-rows"])).contains("no row could be used, 1 were bad"));
+}
+
+#[test]
+fn an_unknown_model_is_an_error_that_names_the_nearest_or_is_skipped_or_charged() {
+    let folder = Folder::new("10");
+    folder.write("prices.json", r#"{"gpt-4o": {"input_cost_per_token": 1e-3, "output_cost_per_token": 2e-3}}"#);
+    folder.write("log.csv", &FOUR_CALLS.replace("bob,m,", "bob,gpt-4oo,").replace(",m,", ",gpt-4o,"));
+    let error = failure(&folder.replay("log.csv", "", &[]));
+    for part in ["line 3", "gpt-4oo", "gpt-4o", "--unknown-model skip"] {
+        assert!(error.contains(part), "{part:?} is not in: {error}");
+    }
+    let skipped = json(&folder.replay("log.csv", "", &["--unknown-model", "skip"]));
+    assert_eq!((skipped["requests"].as_u64(), skipped["unknown_models"].as_u64()), (Some(3), Some(1)));
+    let charged = json(&folder.replay("log.csv", "", &["--unknown-model", "charge=0.05"]));
+    let plain = skipped["spent_nanos"].as_i64().unwrap();
+    assert_eq!(charged["spent_nanos"].as_i64(), Some(plain + 50_000_000));
+}
+
+#[test]
+fn costs_come_from_the_log_when_no_prices_are_given() {
+    let folder = Folder::new("1");
+    let policy = folder.path("policy.toml");
+    let log = "time,user,cost\n2024-01-01 00:00:00,a,0.4\n2024-01-01 00:00:01,a,0.6\n2024-01-01 00:00:02,a,1e-9\n";
+    let report = json(&replay_with_input(["-", "--policy", &policy, "--json"], log));
+    assert_eq!((report["granted"].as_u64(), report["refused_nanos"].as_i64()), (Some(2), Some(1)));
+}
+
+#[test]
+fn scopes_and_amounts_come_from_options_and_columns() {
+    let folder = Folder::new("1");
+    folder.write(
+        "policy.toml",
+        "[[limit]]\nscope = 'team'\nmeter = 'assessments'\nlimit = 3\nper = 'total'\n\
+         [[limit]]\nscope = 'model'\nmeter = 'tokens'\nper = 'day'\n",
+    );
+    folder.write("log.csv", "ts,squad,done,input_tokens,output_tokens\n1,red,2,1,1\n2,red,2,1,1\n3,blue,2,1,1\n");
+    let needs = failure(&folder.replay("log.csv", "", &["--model", "m", "--scope", "team=@squad"]));
+    assert!(needs.contains("--amount assessments=1"), "{needs}");
+    let needs = failure(&folder.replay("log.csv", "", &["--model", "m", "--amount", "assessments=1"]));
+    assert!(needs.contains("--scope team=@COLUMN"), "{needs}");
+    let both = ["--model", "m", "--scope", "team=@squad", "--amount", "assessments=@done"];
+    let report = json(&folder.replay("log.csv", "", &both));
+    assert_eq!((report["granted"].as_u64(), report["denied"].as_u64()), (Some(2), Some(1)));
+    assert_eq!(report["limits"][1]["limit"], Value::Null);
+    assert_eq!((&report["limits"][1]["used_by"], report["limits"][1]["used"].as_u64()), (&"model:m".into(), Some(4)));
+}
+
+#[test]
+fn a_plot_is_drawn_where_it_is_asked_for() {
+    let folder = Folder::new("1");
+    let plot = folder.path("plot.svg");
+    assert!(replay(SAMPLE.into_iter().chain(["--plot", &plot])).status.success());
+    let svg = std::fs::read_to_string(plot).unwrap();
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    assert!(svg.contains("user cost per day: at most 1.25, 5 denied"));
+}
+
+#[test]
+fn a_pipe_gets_no_progress_bar_and_is_told_the_store() {
+    let output = replay(SAMPLE);
+    assert!(!output.stderr.contains(&0x1b) && !output.stdout.contains(&0x1b));
+    assert!(stderr(&output).contains("embedded engine"));
+}
+
+#[test]
+fn what_is_missing_is_named_with_what_to_do() {
+    for (args, expected) in [
+        (vec!["examples/none.csv", "--policy", "examples/policy.toml"], "examples/none.csv"),
+        (vec!["examples/sample-log.csv", "--policy", "examples/none.toml"], "examples/none.toml"),
+        (vec!["examples/sample-log.csv", "--policy", "examples/policy.toml"], "give --prices FILE"),
+        (vec!["examples", "--policy", "examples/policy.toml"], "is a folder"),
+    ] {
+        let error = failure(&replay(args));
+        assert!(error.contains(expected), "{expected:?} is not in: {error}");
+    }
+}
+
+#[test]
+fn embedded_and_server_decide_the_same_on_every_row_of_the_sample() {
+    same_decisions(&SAMPLE[..5], 169);
+}
+
+#[test]
+#[ignore = "set COSTGUARD_REAL_DATA to the folder with the traces"]
+fn real_data_costs_exactly_what_it_costs_and_both_stores_decide_the_same_on_every_row() {
+    let data = std::env::var("COSTGUARD_REAL_DATA").expect("COSTGUARD_REAL_DATA names a folder");
+    let data = Path::new(&data).canonicalize().expect("COSTGUARD_REAL_DATA names a folder that exists");
+    let (log, prices) = (data.join("azure-llm-code-2023.csv"), data.join("model-prices.json"));
+    let (log, prices) = (log.to_str().unwrap(), prices.to_str().unwrap());
+    for (limit, spent_nanos) in [("1000.00", 57_868_362_000), ("10.00", 9_999_999_000)] {
+        let folder = Folder::new(limit);
+        let policy = folder.path("policy.toml");
+        let args =
+            [log, "--prices", prices, "--policy", &policy, "--model", "claude-sonnet-4-5", "--scope", "user=alice"];
+        for report in same_decisions(&args, 8819) {
+            assert_eq!(report["spent_nanos"].as_i64(), Some(spent_nanos));
+        }
+    }
+}
+
+/// Replays on the embedded engine and on a server, compares every decision, and gives both reports.
+fn same_decisions(args: &[&str], requests: u64) -> [Value; 2] {
+    let folder = tempfile::tempdir().expect("folder");
+    let url = support::server_url();
+    let run = |name: &str, store: &[&str]| {
+        let decisions = folder.path().join(name).to_str().unwrap().to_owned();
+        let more = ["--json", "--decisions", &decisions];
+        let report = json(&replay(args.iter().copied().chain(more).chain(store.iter().copied())));
+        assert_eq!(report["requests"].as_u64(), Some(requests));
+        (report, std::fs::read_to_string(decisions).unwrap())
+    };
+    let (embedded, embedded_decisions) = run("embedded.csv", &[]);
+    let (server, server_decisions) = run("server.csv", &["--url", &url]);
+    assert!(server["store"].as_str().unwrap().starts_with("redis://"), "{}", server["store"]);
+    assert_eq!(embedded_decisions, server_decisions);
+    for field in ["granted", "denied", "spent_nanos", "refused_nanos", "limits", "models", "scopes"] {
+        assert_eq!(embedded[field], server[field], "{field}");
+    }
+    [embedded, server]
+}
