@@ -1,5 +1,8 @@
 //! The numbers that go wrong elsewhere: holds, settlement and expiry, on every store.
 
+// What cannot be set up should stop the test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod support;
 
 use std::sync::Arc;

@@ -28,7 +28,7 @@ impl Estimate {
     /// # Errors
     /// `UnknownModel` when the catalogue has no price for the model, `Invalid` when a price is missing or too large.
     pub fn priced(catalogue: &PriceCatalogue, model: &str, input: &Usage, max_output_tokens: u64) -> Result<Self> {
-        let usage = Usage { output: input.output.saturating_add(max_output_tokens), ..input.clone() };
+        let usage = Usage { output: input.output.saturating_add(max_output_tokens), ..*input };
         let tokens = usage.total_tokens();
         Ok(Amounts::cost(catalogue.cost(model, &usage)?).tokens(tokens).into())
     }
