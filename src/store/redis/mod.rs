@@ -99,7 +99,8 @@ impl RedisStore {
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        self.connection.clone().req_packed_command(command).await
+        // A connection gives a server's error as a value; only `Cmd::query_async` makes it an `Err`.
+        self.connection.clone().req_packed_command(command).await?.extract_error()
     }
 
     fn sha1<'a>(&self, script: &'a Script) -> &'a str {
