@@ -39,9 +39,9 @@ for i = 1, counters do
     if amount ~= '0' and not find(amount, '^[1-9]%d*$') then return problem('INVALID', 'amount ' .. i) end
     checked, adds = amount, amount + 0
   end
-  if not text or touch ~= '' then
+  if not text or text == '0' or touch ~= '' then
     local expiry = tonumber(ARGV[1 + 3 * i])
-    if not expiry or expiry < 1 or expiry > 9e15 then return problem('INVALID', 'expiry ' .. i) end
+    if not (expiry and expiry >= 1 and expiry <= 9e15) then return problem('INVALID', 'expiry ' .. i) end
     -- MGET passes over a key of another type as if it were not there.
     if not text and call('EXISTS', key) == 0 then text, texts[i] = '0', '0' end
   end
@@ -53,6 +53,9 @@ for i = 1, counters do
   if used >= 1e14 or #text > 14 or #amount > 14 then
     -- @include integer
     used, fits = wide_add(text, amount, limit)
+    if not used and not wide_add(text, '0', '') then
+      return problem('CORRUPT', key .. ' does not hold a 64-bit integer')
+    end
     if not used then return problem('OVERFLOW', key .. ' would leave the 64-bit range') end
   elseif limit ~= '' then
     fits = used <= limit + 0
