@@ -74,7 +74,7 @@ use Ttl::{At, In, Never};
 enum Step {
     /// A command behind the scripts' back.
     Put(&'static str, &'static str, Vec<String>),
-    Run(Call, String),
+    Run(Box<Call>, String),
 }
 
 /// A row of the table.
@@ -98,7 +98,7 @@ impl Case {
     /// A call and its reply, as [`words`] shows it: `~60000` stands for a time left that is at most 5 s shorter, `NOW` for
     /// the store's now in whole seconds.
     fn run(mut self, call: Call, reply: impl Into<String>) -> Self {
-        self.steps.push(Step::Run(call, reply.into()));
+        self.steps.push(Step::Run(Box::new(call), reply.into()));
         self
     }
 
