@@ -149,13 +149,15 @@ impl Words<'_> {
     pub(crate) fn fit(&self, given: &str, is_now: impl Fn(i64) -> bool) -> bool {
         let (expected, given): (Vec<_>, Vec<_>) = (self.0.split(' ').collect(), given.split(' ').collect());
         expected.len() == given.len()
-            && expected.iter().zip(given).all(|(expected, given)| match (expected.strip_prefix('~'), given.parse()) {
-                (Some(left_ms), Ok(given_ms)) => {
-                    let left_ms: i64 = left_ms.parse().unwrap();
-                    (left_ms - 5000..=left_ms).contains(&given_ms)
+            && expected.iter().zip(given).all(|(expected, given)| {
+                match (expected.strip_prefix('~'), given.parse::<i64>()) {
+                    (Some(left_ms), Ok(given_ms)) => {
+                        let left_ms: i64 = left_ms.parse().unwrap();
+                        left_ms.abs_diff(given_ms) <= 5000
+                    }
+                    (None, Ok(given_ms)) if *expected == "NOW" => is_now(given_ms),
+                    _ => *expected == given,
                 }
-                (None, Ok(given_ms)) if *expected == "NOW" => is_now(given_ms),
-                _ => *expected == given,
             })
     }
 }
