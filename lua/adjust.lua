@@ -29,24 +29,27 @@ if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return 'STALE ' 
 if delta ~= '' and delta ~= '0' and not find(delta, '^-?[1-9]%d*$') then return problem('INVALID', 'delta') end
 if not journal_size or journal_size < 1 or journal_size % 1 ~= 0 then return problem('INVALID', 'journal_size') end
 local expires = tonumber(expiry)
-if not expires or expires < 1 or expires > 9e15 then return problem('INVALID', 'expiry') end
+if not (expires and expires >= 1 and expires <= 9e15) then return problem('INVALID', 'expiry') end
 
 local before = redis.pcall('GET', counter) or '0'
 if type(before) ~= 'string' or (before ~= '0' and not find(before, '^-?[1-9]%d*$')) then
   return problem('CORRUPT', counter .. ' does not hold an integer')
 end
 local noted = redis.pcall('HGET', journal, 'n') or '0'
-if type(noted) ~= 'string' or not find(noted, '^%d+$') then return problem('CORRUPT', journal .. ' is not a journal') end
+if type(noted) ~= 'string' or not find(noted, '^%d+$') or #noted > 14 then
+  return problem('CORRUPT', journal .. ' is not a journal')
+end
+-- @include integer
+if not wide_add(before, '0', '') then return problem('CORRUPT', counter .. ' does not hold a 64-bit integer') end
 local after = '0'
 if delta ~= '' then
-  -- @include integer
   after = wide_add(before, delta, '')
   if not after then return problem('OVERFLOW', counter .. ' would leave the 64-bit range') end
   if find(after, '-', 1, true) then return problem('BELOW_ZERO', counter .. ' would fall below zero') end
 end
 
 -- @include expiry
-local note = table.concat({ noted + 1, now, before, after, reason }, ' ')
+local note = table.concat({ noted + 1, string.format('%.0f', now), before, after, reason }, ' ')
 call('SET', counter, after, 'KEEPTTL')
 expire(counter, expiry, false, now_ms)
 call('HSET', journal, 'n', string.format('%.0f', noted + 1), string.format('%.0f', noted % journal_size), note)

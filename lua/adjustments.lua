@@ -18,7 +18,8 @@ local now = now_ms and now_ms + 0 or redis.call('TIME')[1] * 1000
 if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return 'STALE ' .. now end
 
 local noted = redis.pcall('HGET', journal, 'n') or '0'
-if type(noted) ~= 'string' or not string.find(noted, '^%d+$') then
+-- A number so large that adding 1 does not change it would keep the loop below going for ever.
+if type(noted) ~= 'string' or not string.find(noted, '^%d+$') or #noted > 14 then
   return problem('CORRUPT', journal .. ' is not a journal')
 end
 local reply = { 'OK' }

@@ -30,7 +30,7 @@ if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return 'STALE ' 
 for i = 1, counters do
   local amount, expiry = ARGV[1 + 2 * i], tonumber(ARGV[2 + 2 * i])
   if amount ~= '0' and not find(amount, '^[1-9]%d*$') then return problem('INVALID', 'amount ' .. i) end
-  if not expiry or expiry < 1 or expiry > 9e15 then return problem('INVALID', 'expiry ' .. i) end
+  if not (expiry and expiry >= 1 and expiry <= 9e15) then return problem('INVALID', 'expiry ' .. i) end
 end
 -- A single counter needs no look ahead: when its INCRBY fails nothing has been written.
 if counters > 1 then
@@ -44,6 +44,7 @@ if counters > 1 then
       return problem('CORRUPT', key .. ' does not hold an integer')
     end
     if (#text > 14 or #amount > 14) and not wide_add(text, amount, '') then
+      if not wide_add(text, '0', '') then return problem('CORRUPT', key .. ' does not hold a 64-bit integer') end
       return problem('OVERFLOW', key .. ' would leave the 64-bit range')
     end
   end
@@ -62,7 +63,7 @@ for i = 1, counters do
     -- @include expiry
     expire(key, ARGV[2 + 2 * i], first, now_ms)
   end
-  reply = reply .. ' ' .. (used < 1e14 and used or call('GET', key))
+  reply = reply .. ' ' .. (used < 1e14 and used > -1e14 and used or call('GET', key))
 end
 if receipt then call('SET', receipt, fingerprint .. ' ' .. reply, 'PX', receipt_ttl_ms) end
 return reply

@@ -26,6 +26,10 @@ for i = 1, count do
   if text ~= '0' and not (text and string.find(text, '^-?[1-9]%d*$')) then
     return problem('CORRUPT', KEYS[i] .. ' does not hold an integer')
   end
+  if #text > 18 then
+    -- @include integer
+    if not wide_add(text, '0', '') then return problem('CORRUPT', KEYS[i] .. ' does not hold a 64-bit integer') end
+  end
   local stored, open = redis.call('HGETALL', KEYS[count + i]), {}
   for j = 1, #stored, 2 do
     local bucket_ms = tonumber(stored[j])

@@ -42,7 +42,7 @@ for i = 1, count do
   end
   -- A counter that was gone by now lives as long as the receipt.
   if used == amount + 0 and call('PTTL', counter) == -1 then call('PEXPIRE', counter, receipt_ttl_ms) end
-  reply = reply .. ' ' .. (used < 1e14 and used or call('GET', counter))
+  reply = reply .. ' ' .. (used < 1e14 and used > -1e14 and used or call('GET', counter))
   done = i
 end
 err = err or unhold(count, holds, 6, count, bucket_ms)

@@ -10,9 +10,9 @@ for i = 1, count do
     if amount ~= '0' and not find(amount, '^[1-9]%d*$') then return problem('INVALID', 'amount ' .. i) end
     checked, adds = amount, amount + 0
   end
-  if not used or touch ~= '' then
+  if not used or used == '0' or touch ~= '' then
     local expiry = tonumber(ARGV[1 + 3 * i])
-    if not expiry or expiry < 1 or expiry > 9e15 then return problem('INVALID', 'expiry ' .. i) end
+    if not (expiry and expiry >= 1 and expiry <= 9e15) then return problem('INVALID', 'expiry ' .. i) end
     -- MGET passes over a key of another type as if it were not there.
     if not used and call('EXISTS', KEYS[i]) == 0 then used, texts[i] = '0', '0' end
   end
@@ -30,7 +30,10 @@ for i = 1, count do
   if sum >= 1e14 or #used > 14 or #amount > 14 then
     after = wide_add(used, amount, '')
     if after then sum, fits = wide_add(after, held or '0', limit) end
-    if not after or not sum then return problem('OVERFLOW', KEYS[i] .. ' would leave the 64-bit range') end
+    if not after or not sum then
+      if not wide_add(used, '0', '') then return problem('CORRUPT', KEYS[i] .. ' does not hold a 64-bit integer') end
+      return problem('OVERFLOW', KEYS[i] .. ' would leave the 64-bit range')
+    end
   elseif limit ~= '' then
     fits = sum <= limit + 0
   end

@@ -36,7 +36,7 @@ local function wide_add(a, b, limit)
   end
   local sign = ''
   if high < 0 then
-    sign, high = '-', -high
+    sign, high = '-', -high + 0
     if low > 0 then high, low = high - 1, 1e9 - low end
   end
   if high == 0 then return string.format('%s%.0f', low > 0 and sign or '', low), fits end

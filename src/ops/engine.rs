@@ -12,8 +12,12 @@ use crate::store::{Clock, Reply, ScriptCall, Store};
 /// right; more can only be needed by windows shorter than a round trip.
 const MOST_STALE: u32 = 3;
 
-/// One write in this many looks for a counter that lost its TTL.
-const TOUCH_EVERY: u32 = 64;
+/// The share of writes that look for a counter that lost its TTL, in 2^32nds: one in 40.
+const TOUCH_SHARE: u32 = u32::MAX / 40;
+
+/// 2^32 over the golden ratio. Its multiples modulo 2^32 spread evenly, and so does every second, third, … of them: some
+/// write in any 55 looks, and however counters take turns, none is always written when nobody looks.
+const GOLDEN: u32 = 0x9E37_79B9;
 
 /// Runs operations on a store.
 #[derive(Debug)]
@@ -91,7 +95,7 @@ impl Engine {
 
     /// Whether this write should look after TTLs: `1` now and then, otherwise empty.
     pub(crate) fn touch(&self) -> bool {
-        self.writes.fetch_add(1, Ordering::Relaxed) % TOUCH_EVERY == TOUCH_EVERY - 1
+        looks(self.writes.fetch_add(1, Ordering::Relaxed))
     }
 
     fn now_ms(&self) -> i64 {
@@ -150,6 +154,10 @@ impl Answer {
     }
 }
 
+fn looks(write: u32) -> bool {
+    write.wrapping_mul(GOLDEN) < TOUCH_SHARE
+}
+
 pub(crate) fn unexpected(what: &str) -> Error {
     Error::new(
         ErrorKind::Store,
@@ -175,4 +183,33 @@ fn script_error(text: &str) -> Error {
         _ => return Error::new(ErrorKind::Store, format!("the script failed: {text}")),
     };
     Error::new(kind, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The longest run of writes, each `turns` after the other, that do not look.
+    fn longest_blind_run(turns: u32, most: u32) -> u32 {
+        let (mut run, mut longest) = (0, 0);
+        for turn in 0..most {
+            run = if looks(turn.wrapping_mul(turns)) { 0 } else { run + 1 };
+            longest = longest.max(run);
+        }
+        longest
+    }
+
+    #[test]
+    fn some_write_in_any_64_looks_for_lost_ttls() {
+        assert_eq!(longest_blind_run(1, 1_000_000), 54);
+        assert!(looks(0), "a process that writes once looks, too");
+    }
+
+    #[test]
+    fn a_counter_that_is_written_every_nth_time_is_looked_at() {
+        for turns in 1..=64 {
+            let longest = longest_blind_run(turns, 100_000);
+            assert!(longest < 1500, "every {turns}th write: {longest} in a row do not look");
+        }
+    }
 }

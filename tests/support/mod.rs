@@ -1,4 +1,5 @@
-//! What the tests stand on: a Redis server of their own, and a proxy that loses requests and replies.
+//! What the tests stand on: a Redis server of their own, a proxy that loses requests and replies, and every store there
+//! is to run on, with a look behind the crate's back.
 //!
 //! Every file in `tests/` that needs one says `mod support;`.
 
@@ -8,6 +9,8 @@
 
 pub mod proxy;
 pub mod server;
+pub mod stores;
 
 pub use proxy::{Fault, Proxy};
 pub use server::{Server, server_url};
+pub use stores::{START_MS, Stored, TestStore, every_store, on_every_store};

@@ -1,0 +1,240 @@
+//! One table of cases, run on every store: each reply and all stored state are what the table says, byte for byte, and so
+//! the same everywhere.
+//!
+//! The table works on the level of script calls. Counters are named by a letter, which stands for a key with the test's
+//! prefix and one hash tag. An operation is added by a builder in `conformance/call.rs` and a file of cases.
+
+// Helpers beside the test functions fail the test like these do.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+#[path = "conformance/adjust.rs"]
+mod adjust;
+#[path = "conformance/admit.rs"]
+mod admit;
+#[path = "conformance/call.rs"]
+mod call;
+#[path = "conformance/charge.rs"]
+mod charge;
+#[path = "conformance/count.rs"]
+mod count;
+#[path = "conformance/peek.rs"]
+mod peek;
+mod support;
+
+use call::{Call, Words};
+use costguard::store::Reply;
+use support::{TestStore, every_store};
+
+/// A time to inject, 2096-10-02T07:06:40Z: later than any server's, so that TTLs are absolute and can be compared exactly.
+const NOW: &str = "4000000000000";
+/// When counters end.
+const END: &str = "4100000000000";
+/// A window that holds every time.
+const ALWAYS: (&str, &str) = ("0", "9007199254740991");
+
+const MAX: &str = "9223372036854775807";
+const MIN: &str = "-9223372036854775808";
+
+/// What no script of ours writes into a counter, and what it is taken for.
+const CORRUPT: [&str; 14] = [
+    "abc",
+    "",
+    "05",
+    " 5",
+    "5 ",
+    "1.5",
+    "+5",
+    "-",
+    "-0",
+    "1e3",
+    "0x10",
+    "5\n",
+    "99999999999999999999",
+    "9223372036854775808",
+];
+
+/// What is not an amount.
+const NO_AMOUNT: [&str; 12] = ["", "-1", "-0", "05", "00", "1.5", "+5", " 5", "5 ", "abc", "0x10", "1e3"];
+
+/// What is not an expiry.
+const NO_EXPIRY: [&str; 11] =
+    ["", "abc", "0", "+0", "-5", "nan", "inf", "-inf", "9100000000000000", "+9100000000000000", "+"];
+
+/// When a key of the expected state ends.
+#[derive(Clone, Copy, Debug)]
+enum Ttl {
+    Never,
+    /// At this time, in milliseconds since the epoch.
+    At(&'static str),
+    /// This long after the store's now, in milliseconds. Where a time was injected scripts count from the last whole second.
+    In(i64),
+}
+use Ttl::{At, In, Never};
+
+enum Step {
+    /// A command behind the scripts' back.
+    Put(&'static str, &'static str, Vec<String>),
+    Run(Box<Call>, String),
+}
+
+/// A row of the table.
+struct Case {
+    name: String,
+    steps: Vec<Step>,
+    state: Vec<(String, String, Ttl)>,
+}
+
+fn case(name: impl Into<String>) -> Case {
+    Case { name: name.into(), steps: Vec::new(), state: Vec::new() }
+}
+
+impl Case {
+    /// Before or between the calls: a command on one key.
+    fn put(mut self, command: &'static str, key: &'static str, args: &[&str]) -> Self {
+        self.steps.push(Step::Put(command, key, args.iter().map(|arg| (*arg).to_owned()).collect()));
+        self
+    }
+
+    /// A call and its reply, as [`words`] shows it: `~60000` stands for a time left that differs by 5 s at most, `NOW` for
+    /// the store's now in whole seconds.
+    fn run(mut self, call: Call, reply: impl Into<String>) -> Self {
+        self.steps.push(Step::Run(Box::new(call), reply.into()));
+        self
+    }
+
+    /// A key that is there in the end, beside those of other calls of this: strings in quotes, hashes in braces.
+    fn holds(mut self, key: &str, value: impl Into<String>, ttl: Ttl) -> Self {
+        self.state.push((key.to_owned(), value.into(), ttl));
+        self
+    }
+}
+
+fn table() -> Vec<Case> {
+    [charge::cases(), admit::cases(), count::cases(), peek::cases(), adjust::cases()].into_iter().flatten().collect()
+}
+
+#[tokio::test]
+async fn same_everywhere_replies_and_stored_state_byte_for_byte() {
+    let stores = every_store().await;
+    let mut failures = Vec::new();
+    let table = table();
+    for case in &table {
+        let mut shapes: Option<Vec<String>> = None;
+        for store in &stores {
+            let outcome = play(case, store).await;
+            let shapes = shapes.get_or_insert_with(|| outcome.shapes.clone());
+            if *shapes != outcome.shapes {
+                failures.push(format!("{}\n  embedded {shapes:?}\n  {} {:?}", case.name, store.name, outcome.shapes));
+            }
+            failures.extend(outcome.failures.iter().map(|it| format!("{}, on {}\n{it}", case.name, store.name)));
+            store.clean().await;
+        }
+    }
+    println!("{} cases on {} stores", table.len(), stores.len());
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+#[derive(Default)]
+struct Outcome {
+    failures: Vec<String>,
+    /// How each reply is built: which of its words are numbers and which are text.
+    shapes: Vec<String>,
+}
+
+async fn play(case: &Case, store: &TestStore) -> Outcome {
+    let mut outcome = Outcome::default();
+    let before_ms = store.now_ms().await;
+    for step in &case.steps {
+        match step {
+            Step::Put(command, key, args) => {
+                let args: Vec<_> = args.iter().map(String::as_str).collect();
+                store.command(command, &format!("{{c}}:{key}"), &args).await;
+            }
+            Step::Run(call, expected) => {
+                let reply = store.store.run(&call.script_call(&format!("{}{{c}}:", store.prefix))).await.unwrap();
+                let given = words(&reply, &format!("{}{{c}}:", store.prefix));
+                let now_s = (before_ms / 1000)..=(store.now_ms().await / 1000);
+                if !Words(expected).fit(&given, |now_ms| now_ms % 1000 == 0 && now_s.contains(&(now_ms / 1000))) {
+                    outcome.failures.push(format!("  {call:?}\n    gives    {given}\n    and not  {expected}"));
+                }
+                outcome.shapes.push(shape(&reply));
+            }
+        }
+    }
+    let dump = store.dump().await;
+    let after_ms = store.now_ms().await;
+    // A server's clock may be set while it runs.
+    let slack_ms = if store.clock().is_some() { 0 } else { 2000 };
+    let given: Vec<_> = dump.iter().map(|it| (it.key.trim_start_matches("{c}:"), &*it.value)).collect();
+    let mut expected: Vec<_> = case.state.iter().map(|(key, value, _)| (&**key, &**value)).collect();
+    expected.sort_unstable();
+    if given != expected {
+        outcome.failures.push(format!("  stored   {given:?}\n  and not  {expected:?}"));
+        return outcome;
+    }
+    for stored in &dump {
+        let key = stored.key.trim_start_matches("{c}:");
+        let (_, _, ttl) = case.state.iter().find(|(expected, _, _)| expected == key).unwrap();
+        let right = match (ttl, stored.expire_at_ms) {
+            (Never, None) => true,
+            (At(at), Some(given_ms)) => at.parse() == Ok(given_ms),
+            (In(ms), Some(given_ms)) => {
+                (before_ms - 999 - slack_ms + ms..=after_ms + slack_ms + ms).contains(&given_ms)
+            }
+            _ => false,
+        };
+        if !right {
+            let given_ms = stored.expire_at_ms;
+            outcome.failures.push(format!("  {key} ends at {given_ms:?} and not {ttl:?}; the time is {before_ms}"));
+        }
+    }
+    outcome
+}
+
+/// A reply as the table writes it: its words, an error after `!`, keys without the prefix. What a server adds to a raised
+/// error, the script's SHA-1 and line, is left out: the shape compares it.
+fn words(reply: &Reply, prefix: &str) -> String {
+    match reply {
+        Reply::Null => "nil".to_owned(),
+        Reply::Int(int) => int.to_string(),
+        Reply::Text(text) => text.replace('\n', " "),
+        Reply::Status(text) => format!("+{text}"),
+        Reply::Array(items) => items.iter().map(|item| words(item, prefix)).collect::<Vec<_>>().join(" "),
+        Reply::Error(text) => {
+            let text = text.split(" script: ").next().unwrap_or_default().replace(prefix, "");
+            // Which line it was is the script's business.
+            match text.split_once("user_script:") {
+                Some((before, after)) => format!("!{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit())),
+                None => format!("!{text}"),
+            }
+        }
+    }
+}
+
+fn shape(reply: &Reply) -> String {
+    match reply {
+        Reply::Null => "nil".to_owned(),
+        Reply::Int(_) => "int".to_owned(),
+        Reply::Text(_) => "text".to_owned(),
+        Reply::Status(_) => "status".to_owned(),
+        Reply::Array(items) => format!("[{}]", items.iter().map(shape).collect::<Vec<_>>().join(" ")),
+        Reply::Error(text) => text.clone(),
+    }
+}
+
+// Errors that several operations give.
+const CONFLICT: &str =
+    "!COSTGUARD_CONFLICT this operation id was used for a different request; use a new id; nothing was changed";
+const CORRUPT_A: &str = "!COSTGUARD_CORRUPT a does not hold an integer; nothing was changed";
+const CORRUPT_B: &str = "!COSTGUARD_CORRUPT b does not hold an integer; nothing was changed";
+const CORRUPT_B_64: &str = "!COSTGUARD_CORRUPT b does not hold a 64-bit integer; nothing was changed";
+const OVERFLOW_B: &str = "!COSTGUARD_OVERFLOW b would leave the 64-bit range; nothing was changed";
+const INVALID_AMOUNT_1: &str = "!COSTGUARD_INVALID amount 1; nothing was changed";
+const INVALID_AMOUNT_2: &str = "!COSTGUARD_INVALID amount 2; nothing was changed";
+const INVALID_FINGERPRINT: &str = "!COSTGUARD_INVALID the fingerprint is not one word; nothing was changed";
+const INVALID_RECEIPT_TTL: &str = "!COSTGUARD_INVALID receipt_ttl_ms; nothing was changed";
+const WRONG_TYPE: &str = "!WRONGTYPE Operation against a key holding the wrong kind of value";
+const NO_START: &str = "!ERR : attempt to perform arithmetic on local 'latest_start_ms' (a string value)";
+const NO_END: &str = "!ERR : attempt to perform arithmetic on local 'earliest_end_ms' (a string value)";
+/// What is not a TTL in milliseconds.
+const NO_TTL: [&str; 9] = ["", "0", "-1", "05", "1.5", " 5", "abc", "1e3", "1000000000000000"];

@@ -1,0 +1,163 @@
+//! Script calls as the table writes them. Where a contract's keys and arguments stand is known here only.
+
+use costguard::script::{self, Op};
+use costguard::store::ScriptCall;
+
+use super::ALWAYS;
+
+/// One call. Counters are `(name, arguments)`.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    op: Op,
+    window: (String, String),
+    counters: Vec<(String, Vec<String>)>,
+    /// Arguments that belong to no counter.
+    rest: Vec<String>,
+    now_ms: String,
+    touch: bool,
+    /// Its key, how long it is kept, and the fingerprint.
+    receipt: Option<(String, String, String)>,
+    /// Keys and arguments as they are, where a case is about them.
+    raw: Option<(Vec<String>, Vec<String>)>,
+}
+
+fn call(op: Op, counters: Vec<(String, Vec<String>)>, rest: &[&str]) -> Call {
+    Call {
+        op,
+        window: (ALWAYS.0.to_owned(), ALWAYS.1.to_owned()),
+        counters,
+        rest: owned(rest),
+        now_ms: String::new(),
+        touch: false,
+        receipt: None,
+        raw: None,
+    }
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// Counters as `(name, amount, expiry)`.
+pub(crate) fn charge(counters: &[(&str, &str, &str)]) -> Call {
+    let counters = counters.iter().map(|(key, amount, expiry)| ((*key).to_owned(), owned(&[amount, expiry])));
+    call(Op::Charge, counters.collect(), &[])
+}
+
+/// Counters as `(name, amount, expiry, limit)`.
+pub(crate) fn admit(counters: &[(&str, &str, &str, &str)]) -> Call {
+    let counters =
+        counters.iter().map(|(key, amount, expiry, limit)| ((*key).to_owned(), owned(&[amount, expiry, limit])));
+    call(Op::Admit, counters.collect(), &[])
+}
+
+/// `extend` is `1` or empty.
+pub(crate) fn count(key: &str, amount: &str, ttl_ms: &str, extend: &str) -> Call {
+    call(Op::Count, vec![(key.to_owned(), Vec::new())], &[amount, ttl_ms, extend])
+}
+
+pub(crate) fn peek(keys: &[&str]) -> Call {
+    call(Op::Peek, keys.iter().map(|key| ((*key).to_owned(), Vec::new())).collect(), &[])
+}
+
+/// A correction of the counter `a` with the journal `j`.
+pub(crate) fn adjust(delta: &str, expiry: &str, journal_size: &str, reason: &str) -> Call {
+    let keys = vec![("a".to_owned(), Vec::new()), ("j".to_owned(), Vec::new())];
+    call(Op::Adjust, keys, &[delta, expiry, journal_size, reason])
+}
+
+pub(crate) fn adjustments(journal_size: &str) -> Call {
+    call(Op::Adjustments, vec![("j".to_owned(), Vec::new())], &[journal_size])
+}
+
+/// Any keys and arguments.
+pub(crate) fn raw(op: Op, keys: &[&str], args: &[&str]) -> Call {
+    Call { raw: Some((owned(keys), owned(args))), ..call(op, Vec::new(), &[]) }
+}
+
+impl Call {
+    pub(crate) fn window(mut self, latest_start_ms: &str, earliest_end_ms: &str) -> Self {
+        self.window = (latest_start_ms.to_owned(), earliest_end_ms.to_owned());
+        self
+    }
+
+    pub(crate) fn at(mut self, now_ms: &str) -> Self {
+        now_ms.clone_into(&mut self.now_ms);
+        self
+    }
+
+    pub(crate) fn touch(mut self) -> Self {
+        self.touch = true;
+        self
+    }
+
+    /// With the receipt `r`, kept for a minute.
+    pub(crate) fn id(self, fingerprint: &str) -> Self {
+        self.receipt("60000", fingerprint)
+    }
+
+    pub(crate) fn receipt(mut self, ttl_ms: &str, fingerprint: &str) -> Self {
+        self.receipt = Some(("r".to_owned(), ttl_ms.to_owned(), fingerprint.to_owned()));
+        self
+    }
+
+    pub(crate) fn script_call(&self, prefix: &str) -> ScriptCall {
+        let (keys, args) = self.raw.clone().unwrap_or_else(|| self.keys_and_args());
+        let keys = keys.into_iter().map(|key| format!("{prefix}{key}")).collect();
+        ScriptCall { script: script::of(self.op), keys, args, idempotent: true }
+    }
+
+    fn keys_and_args(&self) -> (Vec<String>, Vec<String>) {
+        let mut keys: Vec<_> = self.counters.iter().map(|(key, _)| key.clone()).collect();
+        keys.extend(self.receipt.iter().map(|(key, _, _)| key.clone()));
+        let mut args = vec![self.window.0.clone(), self.window.1.clone()];
+        let receipt = self.receipt.iter().flat_map(|(_, ttl_ms, fingerprint)| [ttl_ms.clone(), fingerprint.clone()]);
+        match self.op {
+            Op::Charge | Op::Admit => {
+                args.extend(self.counters.iter().flat_map(|(_, args)| args.clone()));
+                if !self.now_ms.is_empty() || self.touch || self.receipt.is_some() {
+                    args.push(self.now_ms.clone());
+                    args.push(if self.touch { "1".to_owned() } else { String::new() });
+                    args.extend(receipt);
+                    let empty = if self.receipt.is_none() { 2 } else { 0 };
+                    args.extend(std::iter::repeat_n(String::new(), empty));
+                }
+            }
+            Op::Count => {
+                args.clone_from(&self.rest);
+                args.extend(receipt);
+            }
+            Op::Adjust => {
+                args.extend(self.rest.iter().cloned());
+                args.push(self.now_ms.clone());
+                args.extend(receipt);
+            }
+            _ => {
+                args.extend(self.rest.iter().cloned());
+                args.extend((!self.now_ms.is_empty()).then(|| self.now_ms.clone()));
+            }
+        }
+        (keys, args)
+    }
+}
+
+/// The words of an expected reply.
+pub(crate) struct Words<'a>(pub(crate) &'a str);
+
+impl Words<'_> {
+    /// Whether a given reply is the expected one.
+    pub(crate) fn fit(&self, given: &str, is_now: impl Fn(i64) -> bool) -> bool {
+        let (expected, given): (Vec<_>, Vec<_>) = (self.0.split(' ').collect(), given.split(' ').collect());
+        expected.len() == given.len()
+            && expected.iter().zip(given).all(|(expected, given)| {
+                match (expected.strip_prefix('~'), given.parse::<i64>()) {
+                    (Some(left_ms), Ok(given_ms)) => {
+                        let left_ms: i64 = left_ms.parse().unwrap();
+                        left_ms.abs_diff(given_ms) <= 5000
+                    }
+                    (None, Ok(given_ms)) if *expected == "NOW" => is_now(given_ms),
+                    _ => *expected == given,
+                }
+            })
+    }
+}
