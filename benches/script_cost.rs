@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use cases::{CASES, Case, Recorder};
 use costguard::store::ScriptCall;
 use redis::{Connection, Pipeline, Value};
+use serde::Serialize;
 use support::Server;
 
 /// Commands per pipeline: enough to keep the server busy, few enough for its buffers.
@@ -220,16 +221,36 @@ fn print_table(server: &str, floor_us: f64, rows: &[Row], runs: u64) {
     );
 }
 
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    server: &'a str,
+    floor_us: f64,
+    rows: Vec<ReportRow>,
+}
+
+#[derive(Serialize)]
+struct ReportRow {
+    name: &'static str,
+    limits: usize,
+    holds: usize,
+    us: f64,
+    ratio: f64,
+}
+
 fn print_json(server: &str, floor_us: f64, rows: &[Row]) {
-    let rows: Vec<_> = rows
+    let rows = rows
         .iter()
-        .map(|Row { case, us, ratio }| {
-            serde_json::json!({
-                "name": case.name, "limits": case.limits, "holds": case.holds, "us": rounded(*us), "ratio": rounded(*ratio),
-            })
+        .map(|Row { case, us, ratio }| ReportRow {
+            name: case.name,
+            limits: case.limits,
+            holds: case.holds,
+            us: rounded(*us),
+            ratio: rounded(*ratio),
         })
         .collect();
-    println!("{}", serde_json::json!({ "server": server, "floor_us": rounded(floor_us), "rows": rows }));
+    let report = Report { server, floor_us: rounded(floor_us), rows };
+    println!("{}", serde_json::to_string(&report).expect("a report is JSON"));
 }
 
 /// Three decimals: more would pretend to know more.
