@@ -24,7 +24,7 @@ if receipt then
 end
 -- Windows begin and end on whole seconds, so whole seconds decide.
 local now = now_ms == '' and call('TIME')[1] * 1000 or now_ms + 0
-if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return { 'STALE', now } end
+if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return 'STALE ' .. now end
 
 if delta ~= '' and delta ~= '0' and not find(delta, '^-?[1-9]%d*$') then return problem('INVALID', 'delta') end
 if not journal_size or journal_size < 1 or journal_size % 1 ~= 0 then return problem('INVALID', 'journal_size') end
@@ -51,6 +51,6 @@ call('SET', counter, after, 'KEEPTTL')
 expire(counter, expiry, false, now_ms)
 call('HSET', journal, 'n', string.format('%.0f', noted + 1), string.format('%.0f', noted % journal_size), note)
 expire(journal, expiry, true, now_ms)
-local reply = { 'OK', before, after }
-if receipt then call('SET', receipt, fingerprint .. ' ' .. table.concat(reply, ' '), 'PX', receipt_ttl_ms) end
+local reply = 'OK ' .. before .. ' ' .. after
+if receipt then call('SET', receipt, fingerprint .. ' ' .. reply, 'PX', receipt_ttl_ms) end
 return reply

@@ -25,7 +25,7 @@ if receipt then
 end
 -- Windows begin and end on whole seconds, so whole seconds decide.
 local now = now_ms == '' and call('TIME')[1] * 1000 or now_ms + 0
-if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return { 'STALE', now } end
+if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return 'STALE ' .. now end
 
 for i = 1, counters do
   local amount, expiry = ARGV[1 + 2 * i], tonumber(ARGV[2 + 2 * i])
@@ -49,7 +49,7 @@ if counters > 1 then
   end
 end
 
-local reply = { 'OK' }
+local reply = 'OK'
 for i = 1, counters do
   local key, amount = KEYS[i], ARGV[1 + 2 * i]
   local used = redis.pcall('INCRBY', key, amount)
@@ -62,7 +62,7 @@ for i = 1, counters do
     -- @include expiry
     expire(key, ARGV[2 + 2 * i], first, now_ms)
   end
-  reply[i + 1] = used < 1e14 and used > -1e14 and used or call('GET', key)
+  reply = reply .. ' ' .. (used < 1e14 and used or call('GET', key))
 end
-if receipt then call('SET', receipt, fingerprint .. ' ' .. table.concat(reply, ' '), 'PX', receipt_ttl_ms) end
+if receipt then call('SET', receipt, fingerprint .. ' ' .. reply, 'PX', receipt_ttl_ms) end
 return reply

@@ -1,5 +1,5 @@
--- Receipts: what an operation with an id answered, stored as 'FINGERPRINT WORD WORD …', so that sending it again answers
--- the same and does nothing. The fingerprint tells a repeat from another request under the same id.
+-- Receipts: what an operation with an id answered, stored as 'FINGERPRINT REPLY', so that sending it again answers the same
+-- and does nothing. The fingerprint tells a repeat from another request under the same id.
 
 -- The reply to give instead of acting: what was answered before, or an error; nil when the id is new.
 local function replayed(key, fingerprint, ttl_ms)
@@ -8,6 +8,6 @@ local function replayed(key, fingerprint, ttl_ms)
   local stored = redis.call('GET', key)
   if not stored then return nil end
   local length = #fingerprint + 1
-  if string.sub(stored, 1, length) == fingerprint .. ' ' then return { 'REPLAY', string.sub(stored, length + 1) } end
+  if string.sub(stored, 1, length) == fingerprint .. ' ' then return 'REPLAY ' .. string.sub(stored, length + 1) end
   return problem('CONFLICT', 'this operation id was used for a different request; use a new id')
 end

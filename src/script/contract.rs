@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// An atomic operation. Each is one file in `lua/` and one in `src/ops/`.
+/// An atomic operation. Each is one file in `lua/` and has its twin in `src/ops/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
 #[non_exhaustive]
@@ -13,12 +13,24 @@ pub enum Op {
     Admit,
     /// Counts with a TTL.
     Count,
-    /// Reads counters.
+    /// Reads counters and what is held beside them.
     Peek,
     /// Corrects one counter by hand, with a reason.
     Adjust,
     /// Reads the corrections of one counter.
     Adjustments,
+    /// Sets amounts aside if every limit allows it.
+    Reserve,
+    /// Ends a hold and charges what it came to.
+    Settle,
+    /// Ends a hold and charges nothing.
+    Release,
+    /// Lets a hold end later.
+    Extend,
+    /// Sets more aside for a hold.
+    Grow,
+    /// Reads the record of a hold.
+    Hold,
 }
 
 /// What one script takes and gives, in the words of its file's header.
@@ -32,17 +44,24 @@ pub struct Contract {
     pub keys: &'static str,
     /// `ARGV`, in order. `(a, b)...` repeats.
     pub args: &'static str,
-    /// The replies it can give: flat arrays that begin with a status word. An integer is a number, or text from 1e14 on.
+    /// The replies it can give: a line of words, the first of them a status. `word...` repeats, `[word]` may be left out.
     pub reply: &'static [&'static str],
     /// The codes of its errors: `COSTGUARD_<CODE> text`.
     pub errors: &'static str,
-    /// Whether it writes.
-    pub writes: bool,
+    /// What stands behind `#!lua`: `flags=no-writes` for a script that only reads, `flags=allow-oom` for one that a full
+    /// server should still run.
+    pub flags: &'static str,
 }
 
 impl Op {
     /// Every operation, in the order of their discriminants.
-    pub const ALL: [Op; 6] = [Op::Charge, Op::Admit, Op::Count, Op::Peek, Op::Adjust, Op::Adjustments];
+    pub const ALL: [Op; 12] = [Op::Charge, Op::Admit, Op::Count, Op::Peek, Op::Adjust, Op::Adjustments, Op::Reserve, Op::Settle, Op::Release, Op::Extend, Op::Grow, Op::Hold];
+
+    /// Whether it changes anything.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        self.contract().flags != "flags=no-writes"
+    }
 
     /// Its contract.
     #[must_use]
@@ -59,16 +78,16 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         args: "latest_start_ms, earliest_end_ms, (amount, expiry)..., [now_ms, touch, receipt_ttl_ms, fingerprint]",
         reply: &["OK used...", "STALE now_ms", "REPLAY reply"],
         errors: "CONFLICT CORRUPT INVALID OVERFLOW",
-        writes: true,
+        flags: "",
     },
     Contract {
         name: "admit",
         purpose: "adds amounts to counters if every limit allows it, to all of them or to none.",
-        keys: "counter..., [receipt]",
+        keys: "counter..., held..., [receipt], holds...",
         args: "latest_start_ms, earliest_end_ms, (amount, expiry, limit)..., [now_ms, touch, receipt_ttl_ms, fingerprint]",
-        reply: &["GRANTED used...", "DENIED now_ms refusing used...", "STALE now_ms", "REPLAY reply"],
+        reply: &["GRANTED used... [held...]", "DENIED now_ms refusing used... [held... frees_ms...]", "STALE now_ms", "REPLAY reply"],
         errors: "CONFLICT CORRUPT INVALID OVERFLOW",
-        writes: true,
+        flags: "",
     },
     Contract {
         name: "count",
@@ -77,16 +96,16 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         args: "amount, ttl_ms, extend, [receipt_ttl_ms, fingerprint]",
         reply: &["OK count left_ms", "REPLAY reply"],
         errors: "CONFLICT CORRUPT INVALID OVERFLOW",
-        writes: true,
+        flags: "",
     },
     Contract {
         name: "peek",
-        purpose: "reads counters and changes nothing.",
-        keys: "counter...",
+        purpose: "reads counters and what is held beside them, and changes nothing.",
+        keys: "counter..., holds...",
         args: "latest_start_ms, earliest_end_ms, [now_ms]",
-        reply: &["OK now_ms used...", "STALE now_ms"],
+        reply: &["OK now_ms (used buckets (bucket_ms held)...)...", "STALE now_ms"],
         errors: "CORRUPT",
-        writes: false,
+        flags: "flags=no-writes",
     },
     Contract {
         name: "adjust",
@@ -95,7 +114,7 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         args: "latest_start_ms, earliest_end_ms, delta, expiry, journal_size, reason, now_ms, [receipt_ttl_ms, fingerprint]",
         reply: &["OK before after", "STALE now_ms", "REPLAY reply"],
         errors: "BELOW_ZERO CONFLICT CORRUPT INVALID OVERFLOW",
-        writes: true,
+        flags: "",
     },
     Contract {
         name: "adjustments",
@@ -104,6 +123,60 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         args: "latest_start_ms, earliest_end_ms, journal_size, [now_ms]",
         reply: &["OK note...", "STALE now_ms"],
         errors: "CORRUPT",
-        writes: false,
+        flags: "flags=no-writes",
+    },
+    Contract {
+        name: "reserve",
+        purpose: "sets amounts aside beside counters until they are settled, released or expire, if every limit allows it.",
+        keys: "counter..., held..., hold, holds...",
+        args: "latest_start_ms, earliest_end_ms, (amount, expiry, limit)..., now_ms, touch, ttl_ms, width_ms, record_ttl_ms, fingerprint, tags",
+        reply: &["GRANTED expires_ms amount used... [held...]", "DENIED now_ms refusing used... [held... frees_ms...]", "HELD record", "STALE now_ms"],
+        errors: "CONFLICT CORRUPT INVALID OVERFLOW",
+        flags: "",
+    },
+    Contract {
+        name: "settle",
+        purpose: "ends a hold and charges what it really came to, in full, in the windows in which it was reserved.",
+        keys: "counter..., held..., hold, holds...",
+        args: "amount..., fingerprint, receipt_ttl_ms, now_ms",
+        reply: &["SETTLED late used...", "REPLAY reply"],
+        errors: "CONFLICT CORRUPT INVALID OVERFLOW RELEASED UNKNOWN_HOLD",
+        flags: "flags=allow-oom",
+    },
+    Contract {
+        name: "release",
+        purpose: "ends a hold and charges nothing.",
+        keys: "held..., hold, holds...",
+        args: "receipt_ttl_ms",
+        reply: &["RELEASED", "REPLAY reply"],
+        errors: "CORRUPT INVALID SETTLED UNKNOWN_HOLD",
+        flags: "flags=allow-oom",
+    },
+    Contract {
+        name: "extend",
+        purpose: "lets a hold that is still open end later.",
+        keys: "hold, holds...",
+        args: "ttl_ms, width_ms, record_ttl_ms, now_ms",
+        reply: &["EXTENDED expires_ms"],
+        errors: "CORRUPT EXPIRED INVALID RELEASED SETTLED UNKNOWN_HOLD",
+        flags: "",
+    },
+    Contract {
+        name: "grow",
+        purpose: "sets more aside for a hold that is still open, if every limit allows it.",
+        keys: "counter..., held..., hold, holds...",
+        args: "latest_start_ms, earliest_end_ms, (amount, expiry, limit)..., now_ms, step, record_ttl_ms",
+        reply: &["GRANTED step used... [held...]", "DENIED now_ms refusing used... [held... frees_ms...]", "REPLAY GRANTED step used... [held...]"],
+        errors: "CONFLICT CORRUPT EXPIRED INVALID OVERFLOW RELEASED SETTLED UNKNOWN_HOLD",
+        flags: "",
+    },
+    Contract {
+        name: "hold",
+        purpose: "reads the record of a hold.",
+        keys: "hold",
+        args: "(none)",
+        reply: &["HELD record"],
+        errors: "UNKNOWN_HOLD",
+        flags: "flags=no-writes",
     },
 ];

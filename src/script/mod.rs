@@ -92,8 +92,9 @@ mod tests {
 
     /// The lines with which the file of a script must begin.
     fn header(contract: &Contract) -> String {
-        let Contract { name, purpose, keys, args, reply, errors, writes } = contract;
-        let shebang = if *writes { "#!lua" } else { "#!lua flags=no-writes" };
+        let Contract { name, purpose, keys, args, reply, errors, flags } = contract;
+        let shebang = format!("#!lua {flags}");
+        let shebang = shebang.trim_end();
         let replies: String = reply.iter().map(|reply| format!("-- REPLY   {reply}\n")).collect();
         format!(
             "{shebang}\n-- {name}: {purpose}\n-- KEYS    {keys}\n-- ARGV    {args}\n{replies}-- ERRORS  {errors}\n-- COST    "

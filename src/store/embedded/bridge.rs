@@ -6,39 +6,33 @@
 
 use mlua::{BString, Either, FromLua, Function, Lua, MultiValue, Table, Value};
 
-use super::commands::{self, Answer, Arg, Command, Refusal};
+use super::commands::{self, Answer, Arg, Command, Refusal, Scalar};
 use super::vm::{SharedSession, lock};
-use crate::store::Reply;
 
 const NOT_TEXT: Refusal = Refusal::fixed("ERR Lua redis lib command arguments must be strings or integers");
-const NO_COMMAND: Refusal = Refusal::fixed("ERR Please specify at least one argument for this redis.call() call");
+const NO_COMMAND: Refusal = Refusal::fixed("ERR Please specify at least one argument for this redis lib call");
 
-/// Beyond this a number's digits depend on the server's version.
-const LARGEST_NUMBER: f64 = 1e15;
+/// From here on a number's digits depend on the server's version.
+const LARGEST_NUMBER: u64 = 1_000_000_000_000_000;
 
-/// A command argument that is not a string. Strings are turned down at the price of a reference, and then read cheaply.
-enum Other {
-    Number(f64),
-    Neither,
-}
+/// A value that is not a string. A string is turned down, which costs a reference, and then read cheaply as what it is.
+pub(super) struct NotText(pub(super) Value);
 
-impl FromLua for Other {
+impl FromLua for NotText {
     fn from_lua(value: Value, _: &Lua) -> mlua::Result<Self> {
         match value {
             // Any error will do, it is never seen; this one allocates nothing.
             Value::String(_) => Err(mlua::Error::StackError),
-            Value::Integer(number) => Ok(Self::Number(number as f64)),
-            Value::Number(number) => Ok(Self::Number(number)),
-            _ => Ok(Self::Neither),
+            value => Ok(Self(value)),
         }
     }
 }
 
-type Word = Option<Either<Other, BString>>;
-/// A command's name, twelve arguments the fast way, the rest the slow way.
-type Words = (Option<BString>, Word, Word, Word, Word, Word, Word, Word, Word, Word, Word, Word, Word, MultiValue);
+type Word = Option<Either<NotText, BString>>;
+/// A command's name, its first argument (a key, always a string), five more, and the rest the slow way.
+type Words = (Option<BString>, Option<BString>, Word, Word, Word, Word, Word, MultiValue);
 /// What a command gives back to Lua, without the detour over `mlua::Value` where there is a shorter way.
-type Out = Either<i64, Either<String, Value>>;
+type Out = Either<i64, Either<String, Either<BString, Value>>>;
 
 /// The table prelude.lua takes.
 pub(super) fn native(lua: &Lua, session: &SharedSession) -> mlua::Result<Table> {
@@ -47,7 +41,6 @@ pub(super) fn native(lua: &Lua, session: &SharedSession) -> mlua::Result<Table> 
     native.set("try", redis_pcall(lua, session.clone())?)?;
     native.set("failure_text", lua.create_function(|_, failure: mlua::Error| Ok(failure_text(&failure)))?)?;
     native.set("script_line", lua.create_function(|lua, ()| Ok(script_line(lua)))?)?;
-    native.set("hand_over", hand_over(lua, session.clone())?)?;
     native.set(
         "sha1hex",
         lua.create_function(|_, text: BString| Ok(sha1_smol::Sha1::from(&*text).digest().to_string()))?,
@@ -68,81 +61,84 @@ fn redis_pcall(lua: &Lua, session: SharedSession) -> mlua::Result<Function> {
         Err(refusal) => {
             let table = lua.create_table()?;
             table.raw_set("err", refusal.to_string())?;
-            Ok(Either::Right(Either::Right(Value::Table(table))))
+            Ok(value(Value::Table(table)))
         }
     })
 }
 
 fn perform(session: &SharedSession, words: Words) -> commands::Outcome {
-    let (name, a, b, c, d, e, f, g, h, i, j, k, l, rest) = words;
+    let (name, first, a, b, c, d, e, rest) = words;
     let name = name.ok_or(NO_COMMAND)?;
     let mut session = lock(session);
     let command = session.command(&name)?;
     let mut args = session.take_args();
-    let read = read_args(&mut args, [a, b, c, d, e, f, g, h, i, j, k, l], rest);
+    let read = read_args(&mut args, first, [a, b, c, d, e], rest);
     let outcome = read.and_then(|()| Command::call(command, &mut session, &args));
     session.give_back_args(args);
     outcome
 }
 
-fn read_args(args: &mut Vec<Arg>, words: [Word; 12], rest: MultiValue) -> Result<(), Refusal> {
-    let mut ended = false;
+fn read_args(args: &mut Vec<Arg>, first: Option<BString>, words: [Word; 5], rest: MultiValue) -> Result<(), Refusal> {
+    let mut ended = first.is_none();
+    args.extend(first);
     for word in words {
         match word {
             None => ended = true,
             Some(_) if ended => return Err(NOT_TEXT),
-            Some(word) => args.push(arg(word)?),
+            Some(Either::Right(text)) => args.push(text),
+            Some(Either::Left(NotText(value))) => args.push(number(&value)?),
         }
     }
+    if ended && !rest.is_empty() {
+        return Err(NOT_TEXT);
+    }
     for value in rest {
-        let word = match value {
-            Value::String(text) => Either::Right(BString::from(&*text.as_bytes())),
-            Value::Integer(number) => Either::Left(Other::Number(number as f64)),
-            Value::Number(number) => Either::Left(Other::Number(number)),
-            _ => return Err(NOT_TEXT),
-        };
-        if ended {
-            return Err(NOT_TEXT);
-        }
-        args.push(arg(word)?);
+        args.push(match value {
+            Value::String(text) => BString::from(&*text.as_bytes()),
+            value => number(&value)?,
+        });
     }
     Ok(())
 }
 
-fn arg(word: Either<Other, BString>) -> Result<Arg, Refusal> {
-    match word {
-        Either::Right(text) => Ok(text),
-        Either::Left(Other::Number(number)) if number.fract() == 0.0 && number.abs() < LARGEST_NUMBER => {
-            Ok(format!("{number:.0}").into())
-        }
-        Either::Left(Other::Number(number)) => Err(Refusal::owned(format!(
-            "ERR the number {number} as a command argument reads differently from server to server; pass a string"
-        ))),
-        Either::Left(Other::Neither) => Err(NOT_TEXT),
+/// A number as Redis writes it. Only whole ones: the digits of the others depend on the server's version.
+fn number(value: &Value) -> Result<Arg, Refusal> {
+    match value {
+        Value::Integer(number) if number.unsigned_abs() < LARGEST_NUMBER => Ok(number.to_string().into()),
+        Value::Integer(_) | Value::Number(_) => Err(Refusal::fixed(
+            "ERR a number with a fraction or of 1e15 and more reads differently from server to server; pass a string",
+        )),
+        _ => Err(NOT_TEXT),
     }
 }
 
 fn into_lua(lua: &Lua, answer: Answer) -> mlua::Result<Out> {
     Ok(match answer {
-        Answer::Int(number) => Either::Left(number),
-        Answer::Null => Either::Right(Either::Right(Value::Boolean(false))),
-        Answer::Text(text) => Either::Right(match String::from_utf8(text) {
-            Ok(text) => Either::Left(text),
-            Err(bytes) => Either::Right(Value::String(lua.create_string(bytes.as_bytes())?)),
-        }),
+        Answer::One(scalar) => scalar_into_lua(scalar),
         Answer::Status(text) => {
             let table = lua.create_table()?;
             table.raw_set("ok", text)?;
-            Either::Right(Either::Right(Value::Table(table)))
+            value(Value::Table(table))
         }
-        Answer::Array(items) => {
-            let table = lua.create_table_with_capacity(items.len(), 0)?;
-            for item in items {
-                table.raw_push(into_lua(lua, item)?)?;
-            }
-            Either::Right(Either::Right(Value::Table(table)))
+        Answer::Array(scalars) => {
+            value(Value::Table(lua.create_sequence_from(scalars.into_iter().map(scalar_into_lua))?))
         }
     })
+}
+
+fn scalar_into_lua(scalar: Scalar) -> Out {
+    match scalar {
+        Scalar::Int(number) => Either::Left(number),
+        Scalar::Null => value(Value::Boolean(false)),
+        Scalar::Text(text) => Either::Right(match String::from_utf8(text) {
+            Ok(text) => Either::Left(text),
+            Err(bytes) => Either::Right(Either::Left(bytes.into_bytes().into())),
+        }),
+    }
+}
+
+fn value(value: Value) -> Out {
+    Either::Right(Either::Right(Either::Right(value)))
 }
 
 /// The words of a refusal, out of the wrapping it got on its way through Lua.
@@ -166,24 +162,4 @@ fn script_line(lua: &Lua) -> Option<usize> {
         })
         .find_map(|line| line)
         .flatten()
-}
-
-type Item = Option<String>;
-
-/// Takes up to eight elements of a reply; bit n of `numbers` says that the element is a number.
-fn hand_over(lua: &Lua, session: SharedSession) -> mlua::Result<Function> {
-    type Handed = (bool, u8, Item, Item, Item, Item, Item, Item, Item, Item);
-    lua.create_function(move |_, (first, numbers, a, b, c, d, e, f, g, h): Handed| {
-        let mut session = lock(&session);
-        let reply = session.reply(first);
-        for (at, item) in [a, b, c, d, e, f, g, h].into_iter().map_while(|item| item).enumerate() {
-            let is_number = numbers >> at & 1 == 1;
-            reply.push(if is_number {
-                Reply::Int(item.parse().map_err(mlua::Error::external)?)
-            } else {
-                Reply::Text(item)
-            });
-        }
-        Ok(())
-    })
 }

@@ -143,12 +143,12 @@ impl Keyspace {
 
     /// Gives an existing key a new end, or none.
     pub(super) fn set_end(&mut self, key: &[u8], at_ms: Option<i64>) {
-        let Some((stored_key, _)) = self.entries.get_key_value(key) else { return };
-        let stored_key = Arc::clone(stored_key);
-        let Some(entry) = self.entries.get_mut(key) else { return };
+        let Some((stored_key, entry)) = self.entries.get_key_value(key) else { return };
         if entry.end.map(|end| end.at_ms) == at_ms {
             return;
         }
+        let stored_key = Arc::clone(stored_key);
+        let Some(entry) = self.entries.get_mut(key) else { return };
         if let Some(old) = entry.end.take() {
             self.ends.remove(&(old.at_ms, old.serial));
         }

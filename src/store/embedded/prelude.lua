@@ -1,8 +1,8 @@
 -- The Lua side of one shard's VM: what Redis puts around a script, and the way in and out.
--- In: one table of functions written in Rust. Out: `set_keys` and `run`.
+-- In: one table of functions written in Rust. Out: a function that makes the way in for a number of keys.
 local native = ...
-local call, try, failure_text, script_line, hand_over =
-  native.call, native.try, native.failure_text, native.script_line, native.hand_over
+local call, try, failure_text, script_line = native.call, native.try, native.failure_text, native.script_line
+local compile, concat, unpack = loadstring, table.concat, unpack
 local type, tostring, select = type, tostring, select
 local raw_pcall, raw_xpcall, raw_error = pcall, xpcall, error
 local globals = _G
@@ -87,7 +87,7 @@ setmetatable(globals, {
   end,
 })
 
-local VALUE, HANDED_OVER, RAISED = 0, 1, 2
+local VALUE, FLAT, RAISED = 0, 1, 2
 local line
 
 -- Runs where the failure happened, while the stack still knows the script's line.
@@ -100,51 +100,38 @@ local function on_failure(failure)
   return { err = 'ERR ' .. tostring(failure) }
 end
 
--- The usual reply, a flat array of strings and whole numbers, goes over in eights: far cheaper than value by value.
--- Anything else is left to the slow, complete way: false.
-local bits = { 1, 2, 4, 8, 16, 32, 64, 128 }
-local function hand_over_flat(reply)
-  local count = #reply
-  if count == 0 or reply.err ~= nil or reply.ok ~= nil then
-    return false
-  end
-  for first = 1, count, 8 do
-    local numbers = 0
-    local last = first + 7
-    if last > count then
-      last = count
-    end
-    for at = first, last do
-      local value = reply[at]
-      local kind = type(value)
-      if kind == 'number' and value % 1 == 0 and value > -1e14 and value < 1e14 then
-        numbers = numbers + bits[at - first + 1]
-      elseif kind ~= 'string' then
-        return false
-      end
-    end
-    hand_over(
-      first == 1, numbers, reply[first], reply[first + 1], reply[first + 2], reply[first + 3], reply[first + 4],
-      reply[first + 5], reply[first + 6], reply[first + 7]
-    )
-  end
-  return true
-end
-
-local function set_keys(...)
-  globals.KEYS = { ... }
-end
-
-local function run(script, ...)
-  globals.ARGV = { ... }
+-- The usual reply, a short flat array, goes over as single values: far cheaper than reading the table from outside.
+local function run(script)
   local ok, reply = raw_xpcall(script, on_failure)
   if not ok then
-    return RAISED, reply.err, line
+    return RAISED, line, reply.err
   end
-  if type(reply) == 'table' and hand_over_flat(reply) then
-    return HANDED_OVER
+  if type(reply) == 'table' then
+    local count = #reply
+    if count > 0 and count <= 8 and reply.err == nil and reply.ok == nil then
+      return FLAT, count, reply[1], reply[2], reply[3], reply[4], reply[5], reply[6], reply[7], reply[8]
+    end
   end
-  return VALUE, reply
+  return VALUE, nil, reply
 end
 
-return set_keys, run
+-- Lua 5.1 allows 200 local names in a function; Redis scripts with so many keys take a slower way.
+local MOST_NAMED = 150
+
+-- The way in for scripts with so many keys. One crossing brings all, and naming the keys tells them from ARGV for free.
+return function(key_count)
+  if key_count > MOST_NAMED then
+    return function(script, ...)
+      local all = { ... }
+      globals.KEYS, globals.ARGV = { unpack(all, 1, key_count) }, { unpack(all, key_count + 1) }
+      return run(script)
+    end
+  end
+  local names = { 'script' }
+  for at = 1, key_count do
+    names[at + 1] = 'key' .. at
+  end
+  local text = 'local globals, run = ... return function(' .. concat(names, ', ') .. ', ...) globals.KEYS, globals.ARGV = { '
+    .. concat(names, ', ', 2) .. ' }, { ... } return run(script) end'
+  return compile(text, '=prelude')(globals, run)
+end

@@ -1,16 +1,37 @@
 //! From what a script returned to a [`Reply`], as Redis converts it (script_lua.c, `luaReplyToRedisReply`).
 
-use mlua::{Table, Value};
+use mlua::{Either, Table, Value};
 
+use super::bridge::NotText;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Reply;
 
 /// Tables nested deeper than this are refused, as Redis refuses a reply that runs out of Lua stack.
 const DEEPEST: usize = 32;
 
-/// Converts by hand: mlua's own conversions turn the string `"12"` into a number.
-pub(super) fn from_lua(value: &Value) -> Result<Reply> {
-    convert(value, 0)
+/// One element, without the detour over `mlua::Value` for strings.
+pub(super) type Item = Option<Either<NotText, String>>;
+
+/// The first elements of a flat array; like Redis, up to the first `nil`.
+pub(super) fn from_items(items: impl IntoIterator<Item = Item>, count: usize) -> Result<Reply> {
+    let mut replies = Vec::with_capacity(count);
+    for item in items {
+        match item {
+            None => break,
+            Some(Either::Right(text)) => replies.push(Reply::Text(text)),
+            Some(Either::Left(NotText(value))) => replies.push(convert(&value, 1)?),
+        }
+    }
+    Ok(Reply::Array(replies))
+}
+
+/// A whole reply. By hand: mlua's own conversions turn the string `"12"` into a number.
+pub(super) fn from_item(item: Item) -> Result<Reply> {
+    match item {
+        None => Ok(Reply::Null),
+        Some(Either::Right(text)) => Ok(Reply::Text(text)),
+        Some(Either::Left(NotText(value))) => convert(&value, 0),
+    }
 }
 
 fn convert(value: &Value, depth: usize) -> Result<Reply> {
@@ -36,9 +57,10 @@ fn array(table: &Table, depth: usize) -> Result<Reply> {
     }
     let mut items = Vec::new();
     for at in 1.. {
-        match table.raw_get::<Value>(at).map_err(|err| not_a_reply(&err.to_string()))? {
-            Value::Nil => break,
-            item => items.push(convert(&item, depth + 1)?),
+        match table.raw_get::<Item>(at).map_err(|_| not_a_reply("text that is not UTF-8"))? {
+            None => break,
+            Some(Either::Right(text)) => items.push(Reply::Text(text)),
+            Some(Either::Left(NotText(item))) => items.push(convert(&item, depth + 1)?),
         }
     }
     Ok(Reply::Array(items))

@@ -2,7 +2,6 @@
 
 use super::commands::{self, Arg, Command, Refusal};
 use super::keyspace::{Keyspace, Value};
-use crate::store::Reply;
 
 /// A shard's keyspace and what holds for the script run in progress.
 #[derive(Debug, Default)]
@@ -19,8 +18,6 @@ pub(super) struct Session {
     commands: Vec<(Vec<u8>, &'static Command)>,
     /// The buffer for a command's arguments.
     args: Vec<Arg>,
-    /// The reply as far as the script has handed it over.
-    reply: Vec<Reply>,
 }
 
 impl Session {
@@ -86,19 +83,6 @@ impl Session {
     pub(super) fn give_back_args(&mut self, mut args: Vec<Arg>) {
         args.clear();
         self.args = args;
-    }
-
-    /// The reply so far, or a new one.
-    pub(super) fn reply(&mut self, new: bool) -> &mut Vec<Reply> {
-        if new {
-            self.reply.clear();
-        }
-        &mut self.reply
-    }
-
-    /// The reply, complete.
-    pub(super) fn take_reply(&mut self) -> Vec<Reply> {
-        std::mem::take(&mut self.reply)
     }
 
     pub(super) fn keyspace(&self) -> &Keyspace {

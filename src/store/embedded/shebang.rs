@@ -24,7 +24,7 @@ impl<'a> Shebang<'a> {
         let mut words = text[..end].split_ascii_whitespace();
         match words.next().unwrap_or_default() {
             "#!lua" => {}
-            other => return refuse(format!("Unexpected engine in script shebang: {}", &other[2..])),
+            other => return refuse(format!("Unexpected engine in script shebang: {other}")),
         }
         let mut read_only = false;
         for word in words {
@@ -58,7 +58,7 @@ mod tests {
     fn what_redis_does_not_know_is_refused_in_its_words() {
         for (text, words) in [
             ("#!lua", "ERR Invalid script shebang"),
-            ("#!js\nreturn 1", "ERR Unexpected engine in script shebang: js"),
+            ("#!js\nreturn 1", "ERR Unexpected engine in script shebang: #!js"),
             ("#!lua name=x\nreturn 1", "ERR Unknown lua shebang option: name=x"),
             ("#!lua flags=no-write\nreturn 1", "ERR Unexpected flag in script shebang: no-write"),
         ] {

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value, Variadic};
+use mlua::{Either, Function, Lua, LuaOptions, StdLib, Variadic};
 
 use super::bridge;
-use super::reply;
+use super::reply::{self, Item};
 use super::session::Session;
 use super::shebang::Shebang;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,83 +40,115 @@ struct Compiled {
 }
 
 pub(super) struct Vm {
-    lua: Lua,
     session: SharedSession,
-    set_keys: Function,
-    run: Function,
-    scripts: HashMap<String, Compiled>,
+    library: Library,
 }
 
-/// What `run` in prelude.lua says it returns.
-const HANDED_OVER: i64 = 1;
+/// What is compiled in one VM.
+struct Library {
+    lua: Lua,
+    make_runner: Function,
+    /// The ways into Lua, by the number of keys.
+    runners: Vec<Option<Function>>,
+    scripts: Vec<Compiled>,
+    by_sha1: HashMap<String, usize>,
+}
+
+/// What `run` in prelude.lua says about what follows.
+const FLAT: i64 = 1;
 const RAISED: i64 = 2;
+
+/// What it returns: the kind, a count or a line, and a reply or the first elements of one.
+type Outcome = (i64, Option<usize>, Item, Item, Item, Item, Item, Item, Item, Item);
 
 impl Vm {
     pub(super) fn new(session: SharedSession) -> Result<Self> {
-        let (lua, set_keys, run) = set_up(&session).map_err(|err| {
+        let (lua, make_runner) = set_up(&session).map_err(|err| {
             Error::with_source(ErrorKind::Store, "the embedded engine's Lua could not be set up", err)
         })?;
-        Ok(Self { lua, session, set_keys, run, scripts: HashMap::new() })
+        let library = Library { lua, make_runner, runners: Vec::new(), scripts: Vec::new(), by_sha1: HashMap::new() };
+        Ok(Self { session, library })
     }
 
     /// Runs one script at one moment. Nothing is rolled back when it fails, as on Redis.
     pub(super) fn run(&mut self, source: Source<'_>, keys: &[String], args: &[String], now_ms: i64) -> Result<Reply> {
-        if !self.scripts.contains_key(source.sha1) {
-            let compiled = self.compile(source)?;
-            if self.scripts.len() >= MOST_SCRIPTS {
-                self.scripts.clear();
-            }
-            self.scripts.insert(source.sha1.to_owned(), compiled);
-        }
-        let Some(script) = self.scripts.get(source.sha1) else {
-            return Err(failed(&"it was just compiled and is gone"));
-        };
+        let (script, runner) = self.library.find(source, keys.len())?;
         lock(&self.session).begin(keys, now_ms, script.read_only);
-        self.set_keys.call::<()>(strings(keys)).map_err(|err| failed(&err))?;
-        let (outcome, value, line): (i64, Value, Option<i64>) =
-            self.run.call((&script.function, strings(args))).map_err(|err| failed(&err))?;
-        match outcome {
-            HANDED_OVER => Ok(Reply::Array(lock(&self.session).take_reply())),
-            RAISED => raised(&value, source.sha1, line),
-            _ => reply::from_lua(&value),
+        let texts: Variadic<&str> = keys.iter().chain(args).map(String::as_str).collect();
+        let outcome: Outcome = runner.call((&script.function, texts)).map_err(|err| failed(&err))?;
+        let (kind, number, first, b, c, d, e, f, g, h) = outcome;
+        match kind {
+            FLAT => reply::from_items([first, b, c, d, e, f, g, h], number.unwrap_or_default()),
+            RAISED => raised(first, source.sha1, number),
+            _ => reply::from_item(first),
+        }
+    }
+}
+
+impl Library {
+    /// The compiled script and the way in, made when they are first asked for.
+    fn find(&mut self, source: Source<'_>, key_count: usize) -> Result<(&Compiled, &Function)> {
+        let at = match self.by_sha1.get(source.sha1) {
+            Some(at) => *at,
+            None => self.add_script(source)?,
+        };
+        if self.runners.get(key_count).is_none_or(Option::is_none) {
+            self.add_runner(key_count)?;
+        }
+        match (self.scripts.get(at), self.runners.get(key_count)) {
+            (Some(script), Some(Some(runner))) => Ok((script, runner)),
+            _ => Err(Error::new(ErrorKind::Store, "the embedded engine lost a compiled script")),
         }
     }
 
-    fn compile(&self, source: Source<'_>) -> Result<Compiled> {
-        let shebang = Shebang::parse(source.text)?;
-        let chunk = self.lua.load(shebang.body).set_name("@user_script").set_mode(ChunkMode::Text);
-        let function = chunk.into_function().map_err(|err| {
-            let text = match err {
-                mlua::Error::SyntaxError { message, .. } => message,
-                other => other.to_string(),
-            };
-            Error::new(ErrorKind::Store, format!("ERR Error compiling script (new function): {text}"))
-        })?;
-        Ok(Compiled { function, read_only: shebang.read_only })
+    fn add_script(&mut self, source: Source<'_>) -> Result<usize> {
+        let script = compile(&self.lua, source)?;
+        if self.scripts.len() >= MOST_SCRIPTS {
+            self.by_sha1.clear();
+            self.scripts.clear();
+        }
+        self.by_sha1.insert(source.sha1.to_owned(), self.scripts.len());
+        self.scripts.push(script);
+        Ok(self.scripts.len() - 1)
+    }
+
+    fn add_runner(&mut self, key_count: usize) -> Result<()> {
+        let runner = self.make_runner.call(key_count).map_err(|err| failed(&err))?;
+        if self.runners.len() <= key_count {
+            self.runners.resize(key_count + 1, None);
+        }
+        self.runners[key_count] = Some(runner);
+        Ok(())
     }
 }
 
-fn set_up(session: &SharedSession) -> mlua::Result<(Lua, Function, Function)> {
-    let lua = Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH, LuaOptions::new())?;
-    let native: Table = bridge::native(&lua, session)?;
-    let prelude = lua.load(include_str!("prelude.lua")).set_name("=prelude");
-    let (set_keys, run) = prelude.call::<(Function, Function)>(native)?;
-    Ok((lua, set_keys, run))
+fn compile(lua: &Lua, source: Source<'_>) -> Result<Compiled> {
+    let shebang = Shebang::parse(source.text)?;
+    let chunk = lua.load(shebang.body).set_name("@user_script").set_mode(ChunkMode::Text);
+    let function = chunk.into_function().map_err(|err| {
+        let text = match err {
+            mlua::Error::SyntaxError { message, .. } => message,
+            other => other.to_string(),
+        };
+        Error::new(ErrorKind::Store, format!("ERR Error compiling script (new function): {text}"))
+    })?;
+    Ok(Compiled { function, read_only: shebang.read_only })
 }
 
-fn strings(texts: &[String]) -> Variadic<&str> {
-    texts.iter().map(String::as_str).collect()
+fn set_up(session: &SharedSession) -> mlua::Result<(Lua, Function)> {
+    let lua = Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH, LuaOptions::new())?;
+    let native = bridge::native(&lua, session)?;
+    let make_runner = lua.load(include_str!("prelude.lua")).set_name("=prelude").call(native)?;
+    Ok((lua, make_runner))
 }
 
 /// A script's uncaught error in the words of Redis 7.
-fn raised(value: &Value, sha1: &str, line: Option<i64>) -> Result<Reply> {
-    let Reply::Text(text) = reply::from_lua(value)? else {
-        return Err(reply::not_a_reply("an error without a text"));
-    };
+fn raised(err: Item, sha1: &str, line: Option<usize>) -> Result<Reply> {
+    let Some(Either::Right(text)) = err else { return Err(reply::not_a_reply("an error without a text")) };
     let place = line.map(|line| format!(", on @user_script:{line}")).unwrap_or_default();
     Ok(Reply::Error(reply::one_line(&format!("{text} script: {sha1}{place}."))))
 }
 
-fn failed(err: &dyn std::fmt::Display) -> Error {
+fn failed(err: &mlua::Error) -> Error {
     Error::new(ErrorKind::Store, format!("the embedded engine could not run the script: {err}"))
 }

@@ -4,7 +4,8 @@ use super::super::bytes::Bytes;
 use super::super::keyspace::{Hash, Value};
 use super::super::session::Session;
 use super::{
-    ANY, Answer, Arg, Command, OVERFLOW, Outcome, Refusal, WRONG_TYPE, count, int, reads, writes, wrong_number_of_args,
+    ANY, Answer, Arg, Command, OVERFLOW, Outcome, Refusal, Scalar, WRONG_TYPE, count, int, reads, writes,
+    wrong_number_of_args,
 };
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -35,7 +36,7 @@ fn hash_mut<'a>(session: &'a mut Session, key: &[u8]) -> Result<Option<&'a mut H
 }
 
 fn hget(session: &mut Session, args: &[Arg]) -> Outcome {
-    Ok(hash(session, &args[0])?.and_then(|hash| hash.get(&args[1])).into())
+    Ok(Answer::One(hash(session, &args[0])?.and_then(|hash| hash.get(&args[1])).into()))
 }
 
 fn hmget(session: &mut Session, args: &[Arg]) -> Outcome {
@@ -45,7 +46,7 @@ fn hmget(session: &mut Session, args: &[Arg]) -> Outcome {
 
 fn hgetall(session: &mut Session, args: &[Arg]) -> Outcome {
     let Some(hash) = hash(session, &args[0])? else { return Ok(Answer::Array(Vec::new())) };
-    Ok(Answer::Array(hash.iter().flat_map(|(field, value)| [Answer::Text(field.to_vec()), value.into()]).collect()))
+    Ok(Answer::Array(hash.iter().flat_map(|(field, value)| [Scalar::Text(field.to_vec()), value.into()]).collect()))
 }
 
 fn hlen(session: &mut Session, args: &[Arg]) -> Outcome {
@@ -54,7 +55,7 @@ fn hlen(session: &mut Session, args: &[Arg]) -> Outcome {
 
 fn hexists(session: &mut Session, args: &[Arg]) -> Outcome {
     let found = hash(session, &args[0])?.is_some_and(|hash| hash.get(&args[1]).is_some());
-    Ok(Answer::Int(i64::from(found)))
+    Ok(Answer::int(i64::from(found)))
 }
 
 fn hset(session: &mut Session, args: &[Arg]) -> Outcome {
@@ -80,20 +81,20 @@ fn hincrby(session: &mut Session, args: &[Arg]) -> Outcome {
         let mut hash = Hash::default();
         hash.set(field, Bytes::Int(by));
         session.insert(key, Value::Hash(hash));
-        return Ok(Answer::Int(by));
+        return Ok(Answer::int(by));
     };
     let Some(value) = hash.get_mut(field) else {
         hash.set(field, Bytes::Int(by));
-        return Ok(Answer::Int(by));
+        return Ok(Answer::int(by));
     };
     let old = value.as_i64().ok_or(Refusal::fixed("ERR hash value is not an integer"))?;
     let sum = old.checked_add(by).ok_or(OVERFLOW)?;
     *value = Bytes::Int(sum);
-    Ok(Answer::Int(sum))
+    Ok(Answer::int(sum))
 }
 
 fn hdel(session: &mut Session, args: &[Arg]) -> Outcome {
-    let Some(hash) = hash_mut(session, &args[0])? else { return Ok(Answer::Int(0)) };
+    let Some(hash) = hash_mut(session, &args[0])? else { return Ok(Answer::int(0)) };
     let removed = args[1..].iter().filter(|field| hash.remove(field)).count();
     // Redis keeps no empty hash.
     if hash.len() == 0 {

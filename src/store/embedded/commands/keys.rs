@@ -33,7 +33,7 @@ fn type_of(session: &mut Session, args: &[Arg]) -> Outcome {
 
 /// -2 without the key, -1 without a TTL.
 fn remaining(session: &Session, key: &[u8], unit: fn(i64) -> i64) -> Answer {
-    Answer::Int(match session.end_ms(key) {
+    Answer::int(match session.end_ms(key) {
         None => -2,
         Some(None) => -1,
         Some(Some(end_ms)) => unit(end_ms.saturating_sub(session.now_ms())),
@@ -41,7 +41,7 @@ fn remaining(session: &Session, key: &[u8], unit: fn(i64) -> i64) -> Answer {
 }
 
 fn pexpiretime(session: &mut Session, args: &[Arg]) -> Outcome {
-    Ok(Answer::Int(session.end_ms(&args[0]).map_or(-2, |end_ms| end_ms.unwrap_or(-1))))
+    Ok(Answer::int(session.end_ms(&args[0]).map_or(-2, |end_ms| end_ms.unwrap_or(-1))))
 }
 
 fn persist(session: &mut Session, args: &[Arg]) -> Outcome {
@@ -49,7 +49,7 @@ fn persist(session: &mut Session, args: &[Arg]) -> Outcome {
     if had_ttl {
         session.set_end(&args[0], None);
     }
-    Ok(Answer::Int(i64::from(had_ttl)))
+    Ok(Answer::int(i64::from(had_ttl)))
 }
 
 /// When `NX`, `XX`, `GT` and `LT` let an expiry change.
@@ -100,14 +100,14 @@ fn expire(session: &mut Session, args: &[Arg], name: &str, unit_ms: i64, relativ
     let from_ms = if relative { now_ms } else { 0 };
     let end_ms = int(&args[1])?.checked_mul(unit_ms).and_then(|ms| ms.checked_add(from_ms));
     let end_ms = end_ms.ok_or_else(|| invalid_expire_time(name))?;
-    let Some(current_ms) = session.end_ms(key) else { return Ok(Answer::Int(0)) };
+    let Some(current_ms) = session.end_ms(key) else { return Ok(Answer::int(0)) };
     if !conditions.allow(current_ms, end_ms) {
-        return Ok(Answer::Int(0));
+        return Ok(Answer::int(0));
     }
     if end_ms <= now_ms {
         session.remove(key);
     } else {
         session.set_end(key, Some(end_ms));
     }
-    Ok(Answer::Int(1))
+    Ok(Answer::int(1))
 }

@@ -14,26 +14,38 @@ use super::session::Session;
 /// One argument of a command, its name not counted.
 pub(super) type Arg = mlua::BString;
 
-/// What a command answers to the script.
+/// One value a command answers.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum Scalar {
     /// Absent: `false` in Lua, null in a reply.
     Null,
     Int(i64),
     Text(Vec<u8>),
-    Status(&'static str),
-    Array(Vec<Answer>),
 }
 
-impl From<&Bytes> for Answer {
+impl From<&Bytes> for Scalar {
     fn from(text: &Bytes) -> Self {
         Self::Text(text.as_bytes().into_owned())
     }
 }
 
-impl From<Option<&Bytes>> for Answer {
+impl From<Option<&Bytes>> for Scalar {
     fn from(text: Option<&Bytes>) -> Self {
         text.map_or(Self::Null, Self::from)
+    }
+}
+
+/// What a command answers to the script.
+#[derive(Debug)]
+pub(super) enum Answer {
+    One(Scalar),
+    Status(&'static str),
+    Array(Vec<Scalar>),
+}
+
+impl Answer {
+    fn int(number: i64) -> Self {
+        Self::One(Scalar::Int(number))
     }
 }
 
@@ -102,7 +114,7 @@ const fn of_keys(mut command: Command, keys: Keys) -> Command {
 /// `TIME`: seconds and microseconds of the run's one moment; the embedded clock counts milliseconds.
 fn time(session: &mut Session, _: &[Arg]) -> Outcome {
     let now_ms = session.now_ms();
-    let part = |number: i64| Answer::Text(number.to_string().into_bytes());
+    let part = |number: i64| Scalar::Text(number.to_string().into_bytes());
     Ok(Answer::Array(vec![part(now_ms.div_euclid(1000)), part(now_ms.rem_euclid(1000) * 1000)]))
 }
 
@@ -118,7 +130,7 @@ pub(super) fn find(name: &[u8]) -> Result<&'static Command, Refusal> {
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
     BY_NAME.get(name.as_str()).copied().ok_or_else(|| {
         Refusal::owned(format!(
-            "ERR Unknown Redis command called from script: the embedded engine has no '{name}', only what its scripts use"
+            "ERR Unknown Redis command called from script; the embedded engine has no '{name}', only what its scripts use"
         ))
     })
 }
@@ -154,5 +166,5 @@ fn int(arg: &Arg) -> Result<i64, Refusal> {
 }
 
 fn count(number: usize) -> Answer {
-    Answer::Int(i64::try_from(number).unwrap_or(i64::MAX))
+    Answer::int(i64::try_from(number).unwrap_or(i64::MAX))
 }

@@ -4,8 +4,8 @@ use super::super::bytes::Bytes;
 use super::super::keyspace::Value;
 use super::super::session::Session;
 use super::{
-    ANY, Answer, Arg, Command, Keys, NOT_AN_INTEGER, OVERFLOW, Outcome, Refusal, SYNTAX, WRONG_TYPE, count, int,
-    invalid_expire_time, of_keys, reads, writes,
+    ANY, Answer, Arg, Command, Keys, NOT_AN_INTEGER, OVERFLOW, Outcome, Refusal, SYNTAX, Scalar, WRONG_TYPE, count,
+    int, invalid_expire_time, of_keys, reads, writes,
 };
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -28,7 +28,7 @@ fn text<'a>(session: &'a Session, key: &[u8]) -> Result<Option<&'a Bytes>, Refus
 }
 
 fn get(session: &mut Session, args: &[Arg]) -> Outcome {
-    Ok(text(session, &args[0])?.into())
+    Ok(Answer::One(text(session, &args[0])?.into()))
 }
 
 /// A key of another type counts as absent, as in Redis.
@@ -44,12 +44,12 @@ fn add(session: &mut Session, key: &[u8], by: i64) -> Outcome {
     match session.get_mut(key) {
         None => {
             session.insert(key, Value::Text(Bytes::Int(by)));
-            Ok(Answer::Int(by))
+            Ok(Answer::int(by))
         }
         Some(Value::Text(text)) => {
             let sum = text.as_i64().ok_or(NOT_AN_INTEGER)?.checked_add(by).ok_or(OVERFLOW)?;
             *text = Bytes::Int(sum);
-            Ok(Answer::Int(sum))
+            Ok(Answer::int(sum))
         }
         Some(_) => Err(WRONG_TYPE),
     }
@@ -131,7 +131,7 @@ fn set(session: &mut Session, args: &[Arg]) -> Outcome {
     let (key, value) = (&args[0], &args[1]);
     let options = SetOptions::parse(&args[2..])?;
     let mut end_ms = options.end_ms(session.now_ms())?;
-    let old = if options.get { text(session, key)?.into() } else { Answer::Null };
+    let old = if options.get { Answer::One(text(session, key)?.into()) } else { Answer::One(Scalar::Null) };
     let current_end = session.end_ms(key);
     if (options.only_new && current_end.is_some()) || (options.only_existing && current_end.is_none()) {
         return Ok(old);

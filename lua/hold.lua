@@ -1,0 +1,12 @@
+#!lua flags=no-writes
+-- hold: reads the record of a hold.
+-- KEYS    hold
+-- ARGV    (none)
+-- REPLY   HELD record
+-- ERRORS  UNKNOWN_HOLD
+-- COST    a GET
+
+-- @include problem
+local record = redis.call('GET', KEYS[1])
+if not record then return problem('UNKNOWN_HOLD', 'there is no hold ' .. KEYS[1] .. ': it was never made, or ended too long ago') end
+return 'HELD ' .. record
