@@ -55,7 +55,20 @@ pub struct Contract {
 
 impl Op {
     /// Every operation, in the order of their discriminants.
-    pub const ALL: [Op; 12] = [Op::Charge, Op::Admit, Op::Count, Op::Peek, Op::Adjust, Op::Adjustments, Op::Reserve, Op::Settle, Op::Release, Op::Extend, Op::Grow, Op::Hold];
+    pub const ALL: [Op; 12] = [
+        Op::Charge,
+        Op::Admit,
+        Op::Count,
+        Op::Peek,
+        Op::Adjust,
+        Op::Adjustments,
+        Op::Reserve,
+        Op::Settle,
+        Op::Release,
+        Op::Extend,
+        Op::Grow,
+        Op::Hold,
+    ];
 
     /// Whether it changes anything.
     #[must_use]
@@ -85,7 +98,12 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         purpose: "adds amounts to counters if every limit allows it, to all of them or to none.",
         keys: "counter..., held..., [receipt], holds...",
         args: "latest_start_ms, earliest_end_ms, (amount, expiry, limit)..., [now_ms, touch, receipt_ttl_ms, fingerprint]",
-        reply: &["GRANTED used... [held...]", "DENIED now_ms refusing used... [held... frees_ms...]", "STALE now_ms", "REPLAY reply"],
+        reply: &[
+            "GRANTED used... [held...]",
+            "DENIED now_ms refusing used... [held... frees_ms...]",
+            "STALE now_ms",
+            "REPLAY reply",
+        ],
         errors: "CONFLICT CORRUPT INVALID OVERFLOW",
         flags: "",
     },
@@ -130,7 +148,12 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         purpose: "sets amounts aside beside counters until they are settled, released or expire, if every limit allows it.",
         keys: "counter..., held..., hold, holds...",
         args: "latest_start_ms, earliest_end_ms, (amount, expiry, limit)..., now_ms, touch, ttl_ms, width_ms, record_ttl_ms, fingerprint, tags",
-        reply: &["GRANTED expires_ms amount used... [held...]", "DENIED now_ms refusing used... [held... frees_ms...]", "HELD record", "STALE now_ms"],
+        reply: &[
+            "GRANTED expires_ms amount used... [held...]",
+            "DENIED now_ms refusing used... [held... frees_ms...]",
+            "HELD record",
+            "STALE now_ms",
+        ],
         errors: "CONFLICT CORRUPT INVALID OVERFLOW",
         flags: "",
     },
@@ -166,7 +189,11 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         purpose: "sets more aside for a hold that is still open, if every limit allows it.",
         keys: "counter..., held..., hold, holds...",
         args: "latest_start_ms, earliest_end_ms, (amount, expiry, limit)..., now_ms, step, record_ttl_ms",
-        reply: &["GRANTED step used... [held...]", "DENIED now_ms refusing used... [held... frees_ms...]", "REPLAY GRANTED step used... [held...]"],
+        reply: &[
+            "GRANTED step used... [held...]",
+            "DENIED now_ms refusing used... [held... frees_ms...]",
+            "REPLAY GRANTED step used... [held...]",
+        ],
         errors: "CONFLICT CORRUPT EXPIRED INVALID OVERFLOW RELEASED SETTLED UNKNOWN_HOLD",
         flags: "",
     },
