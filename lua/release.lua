@@ -31,5 +31,5 @@ if not kept then return err end
 
 for i = 1, count do free_held(0, holds, i, hold.bucket_ms, held[i], kept[i], texts[i]) end
 hold.state = 'released'
-write_hold(key, hold, '-', receipt_ttl_ms)
+write_hold(key, hold, hold.rest .. ' | RELEASED', receipt_ttl_ms)
 return 'RELEASED'

@@ -21,7 +21,7 @@ local fingerprint, receipt_ttl_ms, now_ms = ARGV[count + 1], ARGV[count + 2], AR
 local hold, err = read_hold(key)
 if not hold then return err end
 if hold.state == 'settled' then
-  local settled_as, reply = string.match(hold.rest, '^(%S+) (.*)$')
+  local settled_as, reply = string.match(hold.rest, ' | (%S+) (.*)$')
   if settled_as == fingerprint then return 'REPLAY ' .. reply end
   return problem('CONFLICT', 'this hold was settled with another amount')
 elseif hold.state ~= 'open' then
@@ -65,5 +65,5 @@ for i = 1, count do
   free_held(count, holds, i, hold.bucket_ms, held[i], kept[i], texts[count + i])
 end
 hold.state = 'settled'
-write_hold(key, hold, fingerprint .. ' ' .. reply, receipt_ttl_ms)
+write_hold(key, hold, hold.rest .. ' | ' .. fingerprint .. ' ' .. reply, receipt_ttl_ms)
 return reply

@@ -18,6 +18,11 @@ pub enum ErrorKind {
     UnknownModel,
     /// The operation id was used before for a different request.
     Conflict,
+    /// There is no such hold: it was never made, or it ended so long ago that it was forgotten. Nothing was changed.
+    UnknownHold,
+    /// The hold has ended in another way: settling what was released, releasing what was settled, growing or extending
+    /// what has expired. Nothing was changed.
+    HoldEnded,
     /// The result would not fit the 64-bit integer range. Nothing was changed.
     Overflow,
     /// A stored value is not what the crate writes: wrong type, or not an integer. Nothing was changed.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::model::{Amounts, Counter, Meter, Policy, Subject, encode_prefix};
+use crate::model::{Amounts, Counter, Estimate, Meter, Policy, Subject, encode_prefix};
 use crate::ops::request::Request;
-use crate::ops::{Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, Peek};
+use crate::ops::{Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, Peek, Reserve, Statement};
 use crate::store::embedded::Embedded;
 use crate::store::redis::RedisStore;
 use crate::store::{Clock, Store, SystemClock};
@@ -149,7 +149,43 @@ impl CostGuard {
     /// # Errors
     /// As [`admit`](Self::admit).
     pub fn peek<'a>(&'a self, policy: &'a Policy, subject: &'a Subject) -> Peek<'a> {
-        Peek { engine: &self.engine, policy, subject, at: None }
+        Peek::new(&self.engine, policy, subject)
+    }
+
+    /// Where the limits of `policy` stand for `subject`, and how much of what is held comes free when; changes nothing.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    pub fn statement<'a>(&'a self, policy: &'a Policy, subject: &'a Subject) -> Statement<'a> {
+        Statement::new(&self.engine, policy, subject)
+    }
+
+    /// Sets an estimate aside for `subject` if every limit of `policy` allows it, until the hold is settled with what the
+    /// call really cost, released, or expires.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit); never `Ambiguous`, for a reservation always has an id.
+    pub fn reserve<'a>(
+        &'a self,
+        policy: &'a Policy,
+        subject: &'a Subject,
+        estimate: impl Into<Estimate>,
+    ) -> Reserve<'a> {
+        Reserve::new(&self.engine, policy, subject, estimate.into())
+    }
+
+    /// Finds a hold by its id, from any process: for a webhook or a restarted worker to settle.
+    ///
+    /// # Errors
+    /// `UnknownHold` when it was never made, or ended longer ago than the guard's `receipt_ttl`.
+    pub fn hold<'a>(&'a self, subject: &'a Subject, id: &'a str) -> FindHold<'a> {
+        FindHold { engine: &self.engine, subject, id, at: None }
+    }
+
+    /// Waits until the holds that were dropped are settled or released, and gives how many were not when `timeout` was
+    /// over: those expire. Call it before the runtime ends.
+    pub async fn shutdown(&self, timeout: Duration) -> usize {
+        self.engine.endings.drain(timeout).await
     }
 
     /// Counts one on a counter that lives for `ttl` from its first hit on: logins, retries, anything without a calendar.

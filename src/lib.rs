@@ -10,7 +10,7 @@ pub mod store;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Builder, CostGuard};
 pub use model::{
-    Amounts, Counter, Decision, Denial, Fraction, Grant, Limit, LimitState, Meter, Money, Policy, PriceCatalogue,
-    Scope, Subject, Usage, Window,
+    Amounts, Counter, Decision, Denial, Estimate, Fraction, Grant, Limit, LimitState, Meter, Money, Policy,
+    PriceCatalogue, Scope, Subject, Usage, Window,
 };
-pub use ops::{Charged, Correction, Counted};
+pub use ops::{Charged, Correction, Counted, Growth, Hold, Settled};

@@ -1,5 +1,5 @@
--- A hold's record: 'STATE FINGERPRINT STEP RESERVED_MS EXPIRES_MS BUCKET_MS TAGS' and, while it is open, 'KEY AMOUNT LIMIT'
--- a counter; once it has ended, how. STEP counts how often it grew. It is the hold's receipt, too.
+-- A hold's record: 'STATE FINGERPRINT STEP RESERVED_MS EXPIRES_MS BUCKET_MS TAGS', then 'KEY AMOUNT LIMIT' a counter; once
+-- the hold has ended ' | ' and how, which makes the record its receipt. STEP counts how often it grew.
 local function read_hold(key)
   local record = redis.call('GET', key)
   if not record then

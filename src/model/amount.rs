@@ -23,14 +23,23 @@ impl Meter {
     /// percent-encoded there.
     ///
     /// # Errors
-    /// `Invalid` when the name is empty, longer than 200 bytes, or `receipt`, which names the keys of receipts.
+    /// `Invalid` when the name is empty, longer than 200 bytes, or `receipt` or `hold`, which name other keys.
     pub fn new(name: &str) -> Result<Self> {
         match text::encode("meter", name)?.as_str() {
-            "cost" => Ok(Self::COST),
-            "tokens" => Ok(Self::TOKENS),
-            "requests" => Ok(Self::REQUESTS),
-            "receipt" => Err(Error::invalid("`receipt` names the keys of receipts; call the meter something else")),
-            encoded => Ok(Self(Cow::Owned(encoded.to_owned()))),
+            "receipt" | "hold" => Err(Error::invalid(format!(
+                "`{name}` names the keys of receipts or holds; call the meter something else"
+            ))),
+            encoded => Ok(Self::of_key(encoded)),
+        }
+    }
+
+    /// The meter whose name stands in a key.
+    pub(crate) fn of_key(name: &str) -> Self {
+        match name {
+            "cost" => Self::COST,
+            "tokens" => Self::TOKENS,
+            "requests" => Self::REQUESTS,
+            other => Self(Cow::Owned(other.to_owned())),
         }
     }
 
@@ -129,16 +138,29 @@ impl Amounts {
     /// # Errors
     /// `Invalid` when the meter was not given, or its amount is negative or above the 64-bit range.
     pub fn of(&self, meter: &Meter) -> Result<i64> {
-        match self.entries.iter().find(|(known, _)| known == meter) {
-            Some((_, amount)) => i64::try_from(*amount).ok().filter(|amount| *amount >= 0).ok_or_else(|| {
-                Error::invalid(format!("the amount {amount} of {meter} is outside 0 to {}; charge what fits", i64::MAX))
-            }),
+        match self.get(meter) {
+            Some(amount) => fits(meter, amount),
             None if *meter == Meter::REQUESTS => Ok(1),
             None => Err(Error::invalid(format!(
                 "the policy limits {meter}, but the request gives no amount of it; add it to its Amounts, 0 if it has none"
             ))),
         }
     }
+
+    /// The amount of a meter, or `other` when it was not given.
+    pub(crate) fn of_or(&self, meter: &Meter, other: i64) -> Result<i64> {
+        self.get(meter).map_or(Ok(other), |amount| fits(meter, amount))
+    }
+
+    fn get(&self, meter: &Meter) -> Option<i128> {
+        self.entries.iter().find(|(known, _)| known == meter).map(|(_, amount)| *amount)
+    }
+}
+
+fn fits(meter: &Meter, amount: i128) -> Result<i64> {
+    i64::try_from(amount).ok().filter(|amount| *amount >= 0).ok_or_else(|| {
+        Error::invalid(format!("the amount {amount} of {meter} is outside 0 to {}; charge what fits", i64::MAX))
+    })
 }
 
 impl From<Money> for Amounts {

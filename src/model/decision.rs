@@ -62,8 +62,10 @@ pub struct LimitState {
     pub window: Window,
     /// How far it may go; `None` when it only counts.
     pub limit: Option<i64>,
-    /// How far it has gone.
+    /// How far it has gone: what was charged and settled.
     pub used: i64,
+    /// What is held beside that, by holds that are open.
+    pub held: i64,
     /// When the current window began and when it ends, in milliseconds since the epoch.
     pub span_ms: (i64, i64),
     /// The highest share of `warn_at` that this very request reached: of all requests of the window, in all processes,
@@ -72,21 +74,23 @@ pub struct LimitState {
 }
 
 impl LimitState {
-    pub(crate) fn new(limit: &Limit, scope: Scope, span_ms: (i64, i64), used: i64, added: i64) -> Self {
-        let before = used.saturating_sub(added);
+    /// `added` is the part of `used` and `held` that this request brought.
+    pub(crate) fn new(limit: &Limit, scope: Scope, span_ms: (i64, i64), used: i64, held: i64, added: i64) -> Self {
+        let after = used.saturating_add(held);
+        let before = after.saturating_sub(added);
         let crossed = limit.limit().and_then(|most| {
-            let reached = |share: &&Fraction| before < share.of(most) && share.of(most) <= used;
+            let reached = |share: &&Fraction| before < share.of(most) && share.of(most) <= after;
             limit.warnings().iter().rev().find(reached).copied()
         });
         let counter = limit.counter();
         let (meter, window) = (counter.meter().clone(), counter.window());
-        Self { scope, meter, window, limit: limit.limit(), used, span_ms, crossed }
+        Self { scope, meter, window, limit: limit.limit(), used, held, span_ms, crossed }
     }
 
-    /// How much is left; 0 when the limit was reached or passed, `None` when there is no limit.
+    /// How much is left, neither used nor held; 0 when the limit was reached or passed, `None` when there is no limit.
     #[must_use]
     pub fn remaining(&self) -> Option<i64> {
-        self.limit.map(|limit| limit.saturating_sub(self.used).max(0))
+        self.limit.map(|limit| limit.saturating_sub(self.used).saturating_sub(self.held).max(0))
     }
 
     /// By how much the limit was passed, by charges that are never refused; 0 when it was not.

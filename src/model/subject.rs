@@ -154,11 +154,26 @@ impl Subject {
     /// The key of the receipt of an operation: in the slot of its counters.
     pub(crate) fn receipt_key(&self, prefix: &str, id: &str) -> Result<String> {
         self.check()?;
-        let id = text::encode("operation id", id)?;
-        Ok(match &self.layout {
-            Layout::Tagged { root } => format!("{prefix}receipt:{{{root}}}:{id}"),
-            Layout::Plain => format!("{prefix}receipt:{}:{id}", self.scopes.first().map_or("", Scope::id)),
-        })
+        Ok(self.own_key(prefix, "receipt") + &text::encode("operation id", id)?)
+    }
+
+    /// The key of a hold's record: in the slot of its counters.
+    pub(crate) fn hold_key(&self, prefix: &str, id: &str) -> Result<String> {
+        self.check()?;
+        Ok(self.own_key(prefix, "hold") + &text::encode("hold id", id)?)
+    }
+
+    /// What the keys of this subject's holds begin with.
+    pub(crate) fn hold_keys(&self, prefix: &str) -> Result<String> {
+        self.check()?;
+        Ok(self.own_key(prefix, "hold"))
+    }
+
+    fn own_key(&self, prefix: &str, what: &str) -> String {
+        match &self.layout {
+            Layout::Tagged { root } => format!("{prefix}{what}:{{{root}}}:"),
+            Layout::Plain => format!("{prefix}{what}:{}:", self.scopes.first().map_or("", Scope::id)),
+        }
     }
 
     fn check(&self) -> Result<()> {

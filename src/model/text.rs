@@ -25,6 +25,14 @@ pub(crate) fn encode(what: &str, text: &str) -> Result<String> {
     Ok(escape(text, |c| matches!(c, ':' | '{' | '}' | '%')))
 }
 
+/// Encodes the name or value of a tag: as [`encode`], and `=` and `;`, which part tags.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_tag(text: &str) -> Result<String> {
+    encode("tag", text).map(|_| escape(text, |c| matches!(c, ':' | '{' | '}' | '%' | '=' | ';')))
+}
+
 /// Encodes a key prefix: as [`encode`], but `:` stays, for that is how prefixes end, and it may be empty.
 ///
 /// # Errors

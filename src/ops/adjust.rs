@@ -104,6 +104,7 @@ impl Adjust<'_> {
     async fn run(self) -> Result<Adjusted> {
         let at_ms = self.at.map(injected_ms).transpose()?;
         let ((), mut answer) = self.engine.run(at_ms, |now_ms| self.call(now_ms)).await?;
+        answer.expect("OK")?;
         Ok(Adjusted { before: answer.int()?, after: answer.int()?, replayed: answer.replayed })
     }
 }
@@ -159,8 +160,8 @@ impl Adjustments<'_> {
 
     async fn run(self) -> Result<Vec<Adjustment>> {
         let at_ms = self.at.map(injected_ms).transpose()?;
-        let ((), mut answer) = self.engine.run(at_ms, |now_ms| self.call(now_ms)).await?;
-        (0..answer.len()).map(|_| read_note(&answer.text()?)).collect()
+        let ((), answer) = self.engine.run(at_ms, |now_ms| self.call(now_ms)).await?;
+        answer.rest().lines().skip(1).map(read_note).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! `charge`: adds amounts, whatever the limits. Twin of `lua/charge.lua`.
 
+use super::plan::Taken;
 use super::request::{Request, request};
 use crate::error::Result;
 use crate::model::LimitState;
@@ -23,6 +24,7 @@ pub struct Charged {
 impl Charge<'_> {
     async fn run(self) -> Result<Charged> {
         let (plan, mut answer) = self.0.engine.run(self.0.at_ms()?, |now_ms| self.0.call(Op::Charge, now_ms)).await?;
-        Ok(Charged { replayed: answer.replayed, limits: plan.states(&mut answer, true)? })
+        answer.expect("OK")?;
+        Ok(Charged { limits: plan.states(&mut answer, Taken::Included)?, replayed: answer.replayed })
     }
 }

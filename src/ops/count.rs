@@ -80,6 +80,7 @@ impl Count<'_> {
 
     async fn run(self) -> Result<Counted> {
         let mut answer = self.engine.run_unclocked(&self.call()?).await?;
+        answer.expect("OK")?;
         let count = answer.int()?;
         let left = Duration::from_millis(u64::try_from(answer.int()?).unwrap_or(0));
         Ok(Counted { count, left, replayed: answer.replayed })

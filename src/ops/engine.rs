@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::hold::Endings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Clock, Reply, ScriptCall, Store};
 
@@ -28,13 +29,15 @@ pub(crate) struct Engine {
     /// The store's clock less ours, as far as known.
     offset_ms: AtomicI64,
     writes: AtomicU32,
+    /// Dropped holds on their way to an end.
+    pub(crate) endings: Endings,
 }
 
-/// The words of a reply, after its status.
+/// A reply: a line of words, read one by one. The first is its status.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) status: String,
-    words: std::vec::IntoIter<Reply>,
+    line: String,
+    at: usize,
     /// Whether this is the stored answer to an operation id.
     pub(crate) replayed: bool,
 }
@@ -47,8 +50,8 @@ impl Engine {
         receipt_ttl: Duration,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (offset_ms, writes) = (AtomicI64::new(0), AtomicU32::new(0));
-        Self { store, prefix, retention, receipt_ttl, clock, offset_ms, writes }
+        let (offset_ms, writes, endings) = (AtomicI64::new(0), AtomicU32::new(0), Endings::default());
+        Self { store, prefix, retention, receipt_ttl, clock, offset_ms, writes, endings }
     }
 
     /// Runs the call that `name` makes for a time: the injected one, or the store's as far as we know it. When the store
@@ -62,9 +65,10 @@ impl Engine {
         for _ in 0..MOST_STALE {
             let (plan, call) = name(now_ms)?;
             let mut answer = Answer::read(self.store.run(&call).await?)?;
-            if answer.status != "STALE" {
+            if answer.status() != "STALE" {
                 return Ok((plan, answer));
             }
+            answer.word()?;
             now_ms = answer.int()?;
             self.offset_ms.store(now_ms.saturating_sub(self.clock.now_ms()), Ordering::Relaxed);
             tracing::debug!(
@@ -98,42 +102,51 @@ impl Engine {
 impl Answer {
     fn read(reply: Reply) -> Result<Self> {
         match reply {
-            Reply::Array(words) => {
-                let mut answer = Self { status: String::new(), words: words.into_iter(), replayed: false };
-                answer.status = answer.text()?;
-                if answer.status == "REPLAY" {
-                    let stored = answer.text()?;
-                    let words: Vec<_> = stored.split(' ').map(|word| Reply::Text(word.to_owned())).collect();
-                    answer = Self { status: String::new(), words: words.into_iter(), replayed: true };
-                    answer.status = answer.text()?;
-                }
-                Ok(answer)
+            Reply::Text(line) => {
+                let at = if line.starts_with("REPLAY ") { "REPLAY ".len() } else { 0 };
+                Ok(Self { line, at, replayed: at > 0 })
             }
             Reply::Error(text) => Err(script_error(&text)),
             other => Err(unexpected(&format!("{other:?}"))),
         }
     }
 
-    /// The next word, an integer.
+    /// The next word, not taken: at first the status.
+    pub(crate) fn status(&self) -> &str {
+        let rest = self.rest();
+        rest.split_once(' ').map_or(rest, |(word, _)| word)
+    }
+
+    /// Takes the next word.
+    pub(crate) fn word(&mut self) -> Result<&str> {
+        let from = self.at;
+        let len = self.status().len();
+        if len == 0 {
+            return Err(unexpected(&self.line));
+        }
+        self.at = (from + len + 1).min(self.line.len());
+        Ok(&self.line[from..from + len])
+    }
+
+    /// Takes the next word, an integer.
     pub(crate) fn int(&mut self) -> Result<i64> {
-        match self.words.next() {
-            Some(Reply::Int(int)) => Ok(int),
-            Some(Reply::Text(text)) => text.parse().map_err(|_| unexpected(&text)),
-            other => Err(unexpected(&format!("{other:?}"))),
-        }
+        let int = self.word()?.parse();
+        int.map_err(|_| unexpected(&self.line))
     }
 
-    /// The next word, text.
-    pub(crate) fn text(&mut self) -> Result<String> {
-        match self.words.next() {
-            Some(Reply::Text(text)) => Ok(text),
-            other => Err(unexpected(&format!("{other:?}"))),
-        }
+    /// Takes the status, which must be this.
+    pub(crate) fn expect(&mut self, status: &str) -> Result<()> {
+        if self.word()? == status { Ok(()) } else { Err(unexpected(&self.line)) }
     }
 
-    /// How many words are left.
+    /// What has not been taken.
+    pub(crate) fn rest(&self) -> &str {
+        &self.line[self.at..]
+    }
+
+    /// How many words have not been taken.
     pub(crate) fn len(&self) -> usize {
-        self.words.len()
+        self.rest().split(' ').filter(|word| !word.is_empty()).count()
     }
 }
 
@@ -154,6 +167,8 @@ fn script_error(text: &str) -> Error {
         "COSTGUARD_OVERFLOW" => ErrorKind::Overflow,
         "COSTGUARD_CORRUPT" => ErrorKind::Corrupt,
         "COSTGUARD_INVALID" | "COSTGUARD_BELOW_ZERO" => ErrorKind::Invalid,
+        "COSTGUARD_UNKNOWN_HOLD" => ErrorKind::UnknownHold,
+        "COSTGUARD_EXPIRED" | "COSTGUARD_RELEASED" | "COSTGUARD_SETTLED" => ErrorKind::HoldEnded,
         "WRONGTYPE" => {
             return Error::new(ErrorKind::Corrupt, format!("a key of the operation has another type: {text}"));
         }

@@ -1,8 +1,10 @@
 //! A policy resolved for one subject at one time: which counters, which windows, how much.
 
-use super::engine::{Answer, Engine};
+use std::time::Duration;
+
+use super::engine::{Answer, Engine, unexpected};
 use crate::error::{Error, Result};
-use crate::model::{Amounts, Counter, Limit, LimitState, Per, Policy, Scope, Span, Subject};
+use crate::model::{Amounts, Counter, Denial, Limit, LimitState, Meter, Per, Policy, Scope, Span, Subject};
 
 /// How long a `total` counter lives after its last write.
 const TOTAL_TTL_MS: i64 = 400 * 86_400_000;
@@ -82,17 +84,94 @@ impl Plan {
         self.renews
     }
 
-    /// Reads one `used` a limit from the reply. `added` says whether the request's amounts are in them.
-    pub(crate) fn states(self, answer: &mut Answer, added: bool) -> Result<Vec<LimitState>> {
-        if answer.len() != self.entries.len() {
-            return Err(super::engine::unexpected("a number of counters that differs from the request's"));
+    /// The keys of the counters, then those of what is held beside them, `middle`, and those of the holds.
+    pub(crate) fn keys(&self, middle: Option<String>) -> Vec<String> {
+        let mut keys = Vec::with_capacity(self.entries.len() * 3 + 1);
+        keys.extend(self.entries.iter().map(|entry| entry.key.clone()));
+        keys.extend(self.entries.iter().map(|entry| format!("{}:held", entry.key)));
+        keys.extend(middle);
+        keys.extend(self.entries.iter().map(|entry| format!("{}:holds", entry.key)));
+        keys
+    }
+
+    /// Where a limit stands that nothing was taken from.
+    pub(crate) fn state(&self, place: usize, used: i64, held: i64) -> LimitState {
+        let (limit, entry) = (&self.limits()[place], &self.entries[place]);
+        LimitState::new(limit, entry.scope.clone(), entry.span_ms, used, held, 0)
+    }
+
+    /// Sets the amount of a meter to what the store made of it.
+    pub(crate) fn set_amounts(&mut self, meter: &Meter, amount: i64) {
+        for (entry, limit) in self.entries.iter_mut().zip(self.policy.limits()) {
+            if limit.counter().meter() == meter {
+                entry.amount = amount;
+            }
         }
-        let states = self.policy.limits().iter().zip(self.entries).map(|(limit, entry)| {
-            let amount = if added { entry.amount } else { 0 };
-            Ok(LimitState::new(limit, entry.scope, entry.span_ms, answer.int()?, amount))
+    }
+
+    /// Reads `used... [held...]` from a reply, one of each a limit. `taken` says what the request's amounts are to these.
+    pub(crate) fn states(&self, answer: &mut Answer, taken: Taken) -> Result<Vec<LimitState>> {
+        let count = self.entries.len();
+        let has_held = answer.len() >= 2 * count;
+        let used: Vec<i64> = (0..count).map(|_| answer.int()).collect::<Result<_>>()?;
+        let states = self.policy.limits().iter().zip(&self.entries).zip(used).map(|((limit, entry), used)| {
+            let held = if has_held { answer.int()? } else { 0 };
+            let beyond = |sum: i64| sum.checked_add(entry.amount).ok_or_else(|| unexpected("an amount beyond 64 bits"));
+            let (used, held, added) = match taken {
+                Taken::Nothing => (used, held, 0),
+                Taken::Before => (beyond(used)?, held, entry.amount),
+                Taken::Included => (used, held, entry.amount),
+                Taken::Held => (used, beyond(held)?, entry.amount),
+            };
+            Ok(LimitState::new(limit, entry.scope.clone(), entry.span_ms, used, held, added))
         });
         states.collect()
     }
+
+    /// Reads `now_ms refusing used... [held... frees_ms...]`, the reply to a request that was refused.
+    pub(crate) fn denial(&self, answer: &mut Answer) -> Result<Denial> {
+        answer.expect("DENIED")?;
+        let now_ms = answer.int()?;
+        let refusing = answer.word()?.to_owned();
+        let limits = self.states(answer, Taken::Nothing)?;
+        let frees_ms: Vec<i64> = (0..answer.len()).map(|_| answer.int()).collect::<Result<_>>()?;
+
+        let mut refused_by = Vec::new();
+        let mut binding: Option<(i64, usize)> = None;
+        for place in refusing.split(',') {
+            let place = place.parse::<usize>().ok().and_then(|place| place.checked_sub(1));
+            let place = place.filter(|place| *place < limits.len()).ok_or_else(|| unexpected(&refusing))?;
+            // A request above the whole limit stays refused in every window.
+            let alone = limits[place].limit.is_some_and(|limit| self.entries[place].amount > limit);
+            let reset_ms = limits[place].span_ms.1;
+            let free_ms = match frees_ms.get(place) {
+                _ if alone => Span::NEVER_MS,
+                Some(frees_ms) if *frees_ms > 0 => reset_ms.min(*frees_ms),
+                _ => reset_ms,
+            };
+            if binding.is_none_or(|(longest_ms, _)| free_ms > longest_ms) {
+                binding = Some((free_ms, place));
+            }
+            refused_by.push(place);
+        }
+        let (free_ms, place) = binding.ok_or_else(|| unexpected(&refusing))?;
+        let retry_after = (free_ms != Span::NEVER_MS)
+            .then(|| Duration::from_millis(u64::try_from(free_ms.saturating_sub(now_ms)).unwrap_or(0)));
+        Ok(Denial { limit: limits[place].clone(), retry_after, limits, refused_by })
+    }
+}
+
+/// What the amounts of a request are to the counters in its reply.
+#[derive(Clone, Copy)]
+pub(crate) enum Taken {
+    /// They were not taken.
+    Nothing,
+    /// They were added to `used` after it was read.
+    Before,
+    /// They are part of `used`.
+    Included,
+    /// They were added to `held` after it was read.
+    Held,
 }
 
 /// Text that is the same for a repeat of a request and differs for another request: what the receipt is checked by.

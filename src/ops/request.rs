@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::engine::Engine;
 use super::plan::{Plan, injected_ms};
 use crate::error::Result;
-use crate::model::{Amounts, Policy, Subject};
+use crate::model::{Amounts, Limit, Policy, Subject};
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
@@ -28,31 +28,39 @@ impl Request<'_> {
     /// The call of `charge` or `admit` at a time: `admit` also takes the limits.
     pub(crate) fn call(&self, op: Op, now_ms: i64) -> Result<(Plan, ScriptCall)> {
         let plan = Plan::new(self.engine, self.policy, self.subject, Some(&self.amounts), now_ms)?;
-        let mut keys = Vec::with_capacity(plan.entries.len() + 1);
         let mut args = Vec::with_capacity(plan.entries.len() * 3 + 6);
         args.extend([plan.span_ms.0.to_string(), plan.span_ms.1.to_string()]);
         for (entry, limit) in plan.entries.iter().zip(plan.limits()) {
-            keys.push(entry.key.clone());
             args.extend([entry.amount.to_string(), entry.expiry.clone()]);
             if op == Op::Admit {
-                args.push(limit.limit().map(|limit| limit.to_string()).unwrap_or_default());
+                args.push(limit_text(limit));
             }
         }
         let touch = self.engine.touch() || plan.renews();
+        let mut receipt = None;
         if self.id.is_some() || self.at.is_some() || touch {
             args.push(if self.at.is_some() { now_ms.to_string() } else { String::new() });
             args.push(if touch { "1".to_owned() } else { String::new() });
             let (receipt_ttl_ms, fingerprint) = match &self.id {
                 Some(id) => {
-                    keys.push(self.subject.receipt_key(&self.engine.prefix, id)?);
+                    receipt = Some(self.subject.receipt_key(&self.engine.prefix, id)?);
                     (self.engine.receipt_ttl.as_millis().to_string(), plan.fingerprint(op.contract().name))
                 }
                 None => Default::default(),
             };
             args.extend([receipt_ttl_ms, fingerprint]);
         }
+        let keys = match op {
+            Op::Admit => plan.keys(receipt),
+            _ => plan.entries.iter().map(|entry| entry.key.clone()).chain(receipt).collect(),
+        };
         Ok((plan, ScriptCall { script: script::of(op), keys, args, idempotent: self.id.is_some() }))
     }
+}
+
+/// A limit as the scripts read it: empty for none.
+pub(crate) fn limit_text(limit: &Limit) -> String {
+    limit.limit().map(|limit| limit.to_string()).unwrap_or_default()
 }
 
 /// The options and the `await` of a request under a policy.

@@ -99,11 +99,7 @@ impl RedisStore {
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        // Below the typed commands, the client hands on what the server refused as a value.
-        match self.connection.clone().req_packed_command(command).await? {
-            Value::ServerError(refusal) => Err(refusal.into()),
-            value => Ok(value),
-        }
+        self.connection.clone().req_packed_command(command).await?.extract_error()
     }
 
     fn sha1<'a>(&self, script: &'a Script) -> &'a str {

@@ -1,0 +1,70 @@
+//! What a call may cost, before anyone knows.
+
+use super::amount::{Amounts, Meter};
+use super::catalogue::PriceCatalogue;
+use super::money::Money;
+use super::usage::Usage;
+use crate::error::Result;
+
+/// The amounts to reserve for a request whose cost is known only when it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    amounts: Amounts,
+    rest: Option<Meter>,
+}
+
+impl Estimate {
+    /// A known or flat amount of money, in decimal dollars: `Estimate::money("0.12")?`.
+    ///
+    /// # Errors
+    /// `Invalid` when the text is no amount of money.
+    pub fn money(text: &str) -> Result<Self> {
+        Ok(text.parse::<Money>()?.into())
+    }
+
+    /// The most that a call can cost: its input, and output up to `max_output_tokens`, at the model's price. Holds the
+    /// same number of tokens, too.
+    ///
+    /// # Errors
+    /// `UnknownModel` when the catalogue has no price for the model, `Invalid` when a price is missing or too large.
+    pub fn priced(catalogue: &PriceCatalogue, model: &str, input: &Usage, max_output_tokens: u64) -> Result<Self> {
+        let usage = Usage { output: input.output.saturating_add(max_output_tokens), ..input.clone() };
+        let tokens = usage.total_tokens();
+        Ok(Amounts::cost(catalogue.cost(model, &usage)?).tokens(tokens).into())
+    }
+
+    /// All the money that is left of the tightest limit, decided by the store in the same step: for an agent that may use
+    /// up what there is. Refused when nothing is left.
+    #[must_use]
+    pub fn remaining() -> Self {
+        Self { amounts: Amounts::cost(Money::ZERO), rest: Some(Meter::COST) }
+    }
+
+    /// And an amount of another meter.
+    #[must_use]
+    pub fn with(mut self, meter: Meter, amount: impl Into<i128>) -> Self {
+        self.amounts = self.amounts.with(meter, amount);
+        self
+    }
+
+    pub(crate) fn amounts(&self) -> &Amounts {
+        &self.amounts
+    }
+
+    /// The meter of which all that is left is asked.
+    pub(crate) fn rest(&self) -> Option<&Meter> {
+        self.rest.as_ref()
+    }
+}
+
+impl From<Amounts> for Estimate {
+    fn from(amounts: Amounts) -> Self {
+        Self { amounts, rest: None }
+    }
+}
+
+impl From<Money> for Estimate {
+    fn from(cost: Money) -> Self {
+        Amounts::cost(cost).into()
+    }
+}

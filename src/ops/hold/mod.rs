@@ -1,0 +1,186 @@
+//! Holds: money set aside before a call, ended by what the call really cost. Twins of `lua/reserve.lua`, `settle.lua`,
+//! `release.lua`, `extend.lua`, `grow.lua` and `hold.lua`.
+
+mod change;
+mod end;
+mod find;
+mod record;
+mod reserve;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use change::{Extend, Grow, Growth};
+pub(crate) use end::Endings;
+pub use end::{Release, Settle, Settled, SettledLimit};
+pub use find::FindHold;
+pub(crate) use record::{Record, State};
+pub use reserve::Reserve;
+
+use super::engine::Engine;
+use crate::error::{Error, Result};
+use crate::model::{Amounts, LimitState, Meter};
+
+/// How long a hold lives unless told otherwise.
+pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(600);
+
+/// Bounds of a hold's TTL.
+const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
+
+/// Amounts that are set aside, until exactly one of [`settle`](Self::settle), [`release`](Self::release) or expiry.
+///
+/// A hold that is dropped without an end settles what was [observed](Self::observe), or releases if nothing was, in the
+/// background; [`CostGuard::shutdown`](crate::CostGuard::shutdown) waits for that. Dropped outside a tokio runtime, or with
+/// the process, it expires. Losing it is no loss: [`CostGuard::hold`](crate::CostGuard::hold) finds it by its id.
+#[must_use = "a hold keeps its amounts from others until it is settled or released; dropped at once it is released"]
+pub struct Hold {
+    engine: Arc<Engine>,
+    id: String,
+    key: String,
+    record: Record,
+    limits: Vec<LimitState>,
+    observed: Option<Amounts>,
+    /// Injected time, for every further step.
+    at_ms: Option<i64>,
+    ended: bool,
+}
+
+impl Hold {
+    /// The id under which [`CostGuard::hold`](crate::CostGuard::hold) finds it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What is held of a meter, in its unit; the most where several limits hold different amounts of it.
+    #[must_use]
+    pub fn held(&self, meter: &Meter) -> i64 {
+        let entries = self.record.entries.iter().filter(|entry| entry.meter == *meter);
+        entries.map(|entry| entry.amount).max().unwrap_or(0)
+    }
+
+    /// When it ends by itself, in milliseconds since the epoch by the store's clock.
+    #[must_use]
+    pub fn expires_ms(&self) -> i64 {
+        self.record.expires_ms
+    }
+
+    /// When it was reserved, in milliseconds since the epoch by the store's clock.
+    #[must_use]
+    pub fn reserved_ms(&self) -> i64 {
+        self.record.reserved_ms
+    }
+
+    /// What it was tagged with.
+    #[must_use]
+    pub fn tags(&self) -> &[(String, String)] {
+        &self.record.tags
+    }
+
+    /// Whether it was settled or released before this handle was made: by an earlier attempt with the same id, or by
+    /// another process.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.record.state != State::Open
+    }
+
+    /// Every limit of the policy, in its order, with this hold in `held`. Empty for a hold that was found by its id.
+    #[must_use]
+    pub fn limits(&self) -> &[LimitState] {
+        &self.limits
+    }
+
+    /// Notes what has been spent so far, in memory only: what a dropped hold is settled with.
+    pub fn observe(&mut self, so_far: impl Into<Amounts>) {
+        self.observed = Some(so_far.into());
+    }
+
+    /// Charges what the call really cost: in full, once, in the windows in which it was reserved, whether it is more or
+    /// less than was held, and also when the hold has expired. Settling again with the same amounts gives the same answer.
+    ///
+    /// # Errors
+    /// `Conflict` when it was settled with other amounts; `HoldEnded` when it was released; `UnknownHold` when it ended so
+    /// long ago that it was forgotten; `Invalid` when the amounts lack a meter of the hold. `Unavailable` when the store
+    /// cannot be reached: the amounts are then settled when the hold is dropped, and the same call can be made again.
+    pub fn settle(&mut self, actual: impl Into<Amounts>) -> Settle<'_> {
+        Settle { hold: self, actual: actual.into() }
+    }
+
+    /// Gives everything back. Releasing again does nothing.
+    ///
+    /// # Errors
+    /// `HoldEnded` when it was settled; `UnknownHold` when it ended so long ago that it was forgotten.
+    pub fn release(&mut self) -> Release<'_> {
+        Release { hold: self }
+    }
+
+    /// Lets the hold end `ttl` from now, by the store's clock, and not earlier than before.
+    ///
+    /// # Errors
+    /// `HoldEnded` when it was settled, was released or has expired; `Invalid` when the TTL is out of bounds.
+    pub fn extend(&mut self, ttl: Duration) -> Extend<'_> {
+        Extend { hold: self, ttl }
+    }
+
+    /// Sets more aside, checked like a new reservation: all limits take it, or none does and the hold stays as it was. A
+    /// meter that is not given grows by nothing.
+    ///
+    /// # Errors
+    /// As [`extend`](Self::extend), and `Conflict` when the hold has grown through another handle.
+    pub fn grow(&mut self, more: impl Into<Amounts>) -> Grow<'_> {
+        Grow { hold: self, more: more.into() }
+    }
+
+    /// The keys of a call: counters, totals held, the record, buckets; without the counters for `release`.
+    fn keys(&self, counters: bool) -> Vec<String> {
+        let entries = || self.record.entries.iter().map(|entry| entry.key.as_str());
+        let mut keys = Vec::with_capacity(self.record.entries.len() * 3 + 1);
+        if counters {
+            keys.extend(entries().map(str::to_owned));
+        }
+        keys.extend(entries().map(|key| format!("{key}:held")));
+        keys.push(self.key.clone());
+        keys.extend(entries().map(|key| format!("{key}:holds")));
+        keys
+    }
+
+    fn at_text(&self) -> String {
+        self.at_ms.map(|at_ms| at_ms.to_string()).unwrap_or_default()
+    }
+
+    /// Moves the injected time of a hold that was reserved with one: for replays and tests.
+    pub fn set_time(&mut self, time: chrono::DateTime<chrono::Utc>) {
+        self.at_ms = Some(time.timestamp_millis());
+    }
+
+    /// Forgets the handle and leaves the hold as it is, to be found by its id or to expire.
+    pub fn forget(mut self) {
+        self.ended = true;
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, record, ended, .. } = self;
+        f.debug_struct("Hold").field("id", id).field("record", record).field("ended", ended).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if !self.ended && self.record.state == State::Open {
+            Endings::end_in_background(self);
+        }
+    }
+}
+
+/// A TTL in ms and the width of its buckets: the largest power of two up to an eighth of it. So a hold frees at most an
+/// eighth of its TTL late, and holds of like TTLs share few buckets.
+fn ttl_and_width_ms(ttl: Duration) -> Result<(u64, u64)> {
+    if !TTL.contains(&ttl) {
+        return Err(Error::invalid("a hold lives at least 1 second and at most 30 days"));
+    }
+    let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+    Ok((ttl_ms, 1 << (ttl_ms / 8).ilog2()))
+}

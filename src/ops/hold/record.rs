@@ -1,0 +1,82 @@
+//! A hold as it is stored: one line of words.
+
+use crate::error::{Error, Result};
+use crate::model::Meter;
+use crate::ops::engine::unexpected;
+
+/// The most bytes of all tags, encoded.
+const MAX_TAGS_BYTES: usize = 400;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Open,
+    Settled,
+    Released,
+}
+
+/// `STATE FINGERPRINT STEP RESERVED_MS EXPIRES_MS BUCKET_MS TAGS`, then `KEY AMOUNT LIMIT` a counter, then `|` and how it
+/// ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) state: State,
+    pub(crate) step: i64,
+    pub(crate) reserved_ms: i64,
+    pub(crate) expires_ms: i64,
+    pub(crate) tags: Vec<(String, String)>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) meter: Meter,
+    pub(crate) amount: i64,
+    pub(crate) limit: Option<i64>,
+}
+
+impl Record {
+    /// Reads a record; `prefix` is the guard's.
+    pub(crate) fn read(line: &str, prefix: &str) -> Result<Self> {
+        let mut words = line.split(' ');
+        let mut word = || words.next().ok_or_else(|| unexpected(line));
+        let int = |word: &str| word.parse::<i64>().map_err(|_| unexpected(line));
+        let state = match word()? {
+            "open" => State::Open,
+            "settled" => State::Settled,
+            "released" => State::Released,
+            _ => return Err(unexpected(line)),
+        };
+        let _fingerprint = word()?;
+        let (step, reserved_ms, expires_ms, _bucket_ms) = (int(word()?)?, int(word()?)?, int(word()?)?, int(word()?)?);
+        let tags = read_tags(word()?);
+        let mut entries = Vec::new();
+        while let Some(key) = words.next().filter(|word| *word != "|") {
+            let (amount, limit) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let meter =
+                key.strip_prefix(prefix).and_then(|key| key.split_once(':')).map(|(meter, _)| Meter::of_key(meter));
+            let meter = meter.ok_or_else(|| unexpected(line))?;
+            let limit = if limit == "-" { None } else { Some(int(limit)?) };
+            entries.push(Entry { key: key.to_owned(), meter, amount: int(amount)?, limit });
+        }
+        Ok(Self { state, step, reserved_ms, expires_ms, tags, entries })
+    }
+}
+
+/// Tags as one word: `name=value;name=value`, `-` for none.
+pub(crate) fn write_tags(tags: &[(String, String)]) -> Result<String> {
+    let encode = |text: &String| crate::model::encode_tag(text);
+    let pairs: Result<Vec<_>> =
+        tags.iter().map(|(name, value)| Ok(format!("{}={}", encode(name)?, encode(value)?))).collect();
+    let word = pairs?.join(";");
+    if word.len() > MAX_TAGS_BYTES {
+        return Err(Error::invalid(format!(
+            "the tags of a hold take up to {MAX_TAGS_BYTES} bytes; keep the rest elsewhere"
+        )));
+    }
+    Ok(if word.is_empty() { "-".to_owned() } else { word })
+}
+
+fn read_tags(word: &str) -> Vec<(String, String)> {
+    let pairs = word.split(';').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}

@@ -1,0 +1,280 @@
+//! The numbers that go wrong elsewhere: holds, settlement and expiry, on every store.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use costguard::ops::Hold;
+use costguard::store::Store;
+use costguard::store::embedded::Embedded;
+use costguard::store::redis::RedisStore;
+use costguard::{
+    Amounts, CostGuard, Counter, Decision, Denial, ErrorKind, Estimate, Growth, Limit, Meter, Money, Policy, Subject, Window,
+};
+
+fn usd(text: &str) -> Money {
+    text.parse().unwrap()
+}
+
+fn time(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn noon() -> DateTime<Utc> {
+    time("2026-02-01T12:00:00Z")
+}
+
+/// A guard on each store; nobody else uses its prefix.
+async fn guards(test: &str) -> Vec<CostGuard> {
+    let redis = RedisStore::connect(&support::server_url()).await.unwrap();
+    let stores: [Arc<dyn Store>; 2] = [Arc::new(Embedded::new()), Arc::new(redis)];
+    let prefix = format!("{test}:{}:", uuid());
+    stores.into_iter().map(|store| CostGuard::builder().prefix(&prefix).store(store).unwrap()).collect()
+}
+
+fn uuid() -> String {
+    format!("{:x}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos())
+}
+
+fn daily(limit: &str) -> Policy {
+    Policy::new([Limit::cost("user", usd(limit), Window::day())]).unwrap()
+}
+
+fn alice() -> Subject {
+    Subject::new("acme").scope("user", "alice")
+}
+
+fn granted(decision: Decision<Hold>) -> Hold {
+    match decision {
+        Decision::Granted(hold) => hold,
+        Decision::Denied(denial) => panic!("denied: {denial:?}"),
+    }
+}
+
+fn denied(decision: Decision<Hold>) -> Denial {
+    match decision {
+        Decision::Granted(hold) => panic!("granted: {hold:?}"),
+        Decision::Denied(denial) => denial,
+    }
+}
+
+/// Used and held of the only limit.
+async fn stands(guard: &CostGuard, policy: &Policy, at: DateTime<Utc>) -> (i64, i64) {
+    let states = guard.peek(policy, &alice()).at(at).await.unwrap();
+    (states[0].used / 1_000_000_000, states[0].held / 1_000_000_000)
+}
+
+#[tokio::test]
+async fn settling_above_the_hold_and_the_limit_records_all_of_it() {
+    for guard in guards("above").await {
+        let (policy, alice) = (daily("100"), alice());
+        let mut hold = granted(guard.reserve(&policy, &alice, usd("90")).at(noon()).await.unwrap());
+        assert_eq!(hold.limits()[0].remaining(), Some(10_000_000_000));
+        assert_eq!(stands(&guard, &policy, noon()).await, (0, 90));
+        let settled = hold.settle(usd("250")).await.unwrap();
+        assert_eq!(settled.limits[0].used, 250_000_000_000);
+        assert_eq!(settled.limits[0].overdraft(), 150_000_000_000);
+        assert!(!settled.late && !settled.replayed);
+        assert_eq!(stands(&guard, &policy, noon()).await, (250, 0));
+    }
+}
+
+#[tokio::test]
+async fn settling_after_expiry_records_all_of_it_once() {
+    for guard in guards("late").await {
+        let (policy, alice) = (daily("100"), alice());
+        let reserve = guard.reserve(&policy, &alice, usd("60")).ttl(Duration::from_secs(60)).at(noon());
+        let mut hold = granted(reserve.await.unwrap());
+        let later = noon() + TimeDelta::minutes(2);
+        // Expired: the room is free again, and taken.
+        let other = granted(guard.reserve(&policy, &alice, usd("100")).at(later).await.unwrap());
+        assert_eq!(stands(&guard, &policy, later).await, (0, 100));
+        hold.set_time(later);
+        let settled = hold.settle(usd("60")).await.unwrap();
+        assert!(settled.late);
+        assert_eq!(stands(&guard, &policy, later).await, (60, 100), "only what was still held is given back");
+        assert!(hold.settle(usd("60")).await.unwrap().replayed);
+        assert_eq!(hold.settle(usd("61")).await.unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(stands(&guard, &policy, later).await, (60, 100));
+        other.forget();
+    }
+}
+
+#[tokio::test]
+async fn a_hold_frees_at_most_an_eighth_of_its_ttl_late_and_never_early() {
+    for guard in guards("bucket").await {
+        let (policy, alice) = (daily("100"), alice());
+        for (place, ttl_secs) in [1_u64, 7, 60, 600, 3600, 86_400].into_iter().enumerate() {
+            let at = noon() + TimeDelta::milliseconds(137 * i64::try_from(place).unwrap());
+            let subject = Subject::new("acme").scope("user", &format!("user{ttl_secs}"));
+            let ttl = Duration::from_secs(ttl_secs);
+            let window = Policy::new([Limit::cost("user", usd("100"), Window::total())]).unwrap();
+            granted(guard.reserve(&window, &subject, usd("100")).ttl(ttl).at(at).await.unwrap()).forget();
+            let held = async |after_ms: i64| {
+                guard.peek(&window, &subject).at(at + TimeDelta::milliseconds(after_ms)).await.unwrap()[0].held != 0
+            };
+            let ttl_ms = i64::try_from(ttl.as_millis()).unwrap();
+            assert!(held(ttl_ms - 1).await, "{ttl_secs} s: freed early");
+            assert!(!held(ttl_ms + ttl_ms / 8).await, "{ttl_secs} s: freed late");
+        }
+        let _ = (policy, alice);
+    }
+}
+
+#[tokio::test]
+async fn settling_lands_in_the_window_of_the_reservation() {
+    for guard in guards("rollover").await {
+        let (policy, alice) = (daily("100"), alice());
+        let before = time("2026-02-01T23:59:59Z");
+        let after = time("2026-02-02T00:00:01Z");
+        let mut hold = granted(guard.reserve(&policy, &alice, usd("40")).at(before).await.unwrap());
+        hold.set_time(after);
+        hold.settle(usd("30")).await.unwrap();
+        assert_eq!(stands(&guard, &policy, before).await, (30, 0));
+        assert_eq!(stands(&guard, &policy, after).await, (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn releasing_twice_frees_once_and_settling_after_release_changes_nothing() {
+    for guard in guards("release").await {
+        let (policy, alice) = (daily("100"), alice());
+        let mut hold = granted(guard.reserve(&policy, &alice, usd("40")).at(noon()).await.unwrap());
+        let other = granted(guard.reserve(&policy, &alice, usd("50")).at(noon()).await.unwrap());
+        hold.release().await.unwrap();
+        hold.release().await.unwrap();
+        assert_eq!(stands(&guard, &policy, noon()).await, (0, 50));
+        assert_eq!(hold.settle(usd("40")).await.unwrap_err().kind(), ErrorKind::HoldEnded);
+        assert_eq!(stands(&guard, &policy, noon()).await, (0, 50));
+        other.forget();
+    }
+}
+
+#[tokio::test]
+async fn a_denial_changes_nothing_and_says_when_holds_free_enough() {
+    for guard in guards("denial").await {
+        let (policy, alice) = (daily("100"), alice());
+        let hold = granted(guard.reserve(&policy, &alice, usd("80")).at(noon()).await.unwrap());
+        for amount in ["21", "90", "100", "5000"] {
+            let denial = denied(guard.reserve(&policy, &alice, usd(amount)).at(noon()).await.unwrap());
+            let waits = denial.retry_after.map(|wait| wait.as_secs());
+            match amount {
+                "5000" => assert_eq!(waits, None, "never"),
+                _ => assert!((600..=675).contains(&waits.unwrap()), "{waits:?}"),
+            }
+            assert_eq!((denial.limit.used, denial.limit.held), (0, 80_000_000_000));
+            let admitted = guard.admit(&policy, &alice, usd(amount)).at(noon()).await.unwrap();
+            assert!(!admitted.is_granted());
+        }
+        assert_eq!(stands(&guard, &policy, noon()).await, (0, 80));
+        hold.forget();
+    }
+}
+
+#[tokio::test]
+async fn the_same_id_is_the_same_hold_and_another_amount_a_conflict() {
+    for guard in guards("id").await {
+        let (policy, alice) = (daily("100"), alice());
+        let reserve = |amount: &str| guard.reserve(&policy, &alice, usd(amount)).id("call-1").at(noon());
+        let first = granted(reserve("40").await.unwrap());
+        let again = granted(reserve("40").await.unwrap());
+        assert_eq!((again.id(), again.held(&Meter::COST)), ("call-1", 40_000_000_000));
+        assert_eq!(reserve("41").await.unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(stands(&guard, &policy, noon()).await, (0, 40));
+        let mut found = guard.hold(&alice, "call-1").at(noon()).await.unwrap();
+        found.settle(usd("35")).await.unwrap();
+        let mut found = guard.hold(&alice, "call-1").at(noon()).await.unwrap();
+        assert!(found.has_ended() && found.settle(usd("35")).await.unwrap().replayed, "from another process too");
+        assert_eq!(stands(&guard, &policy, noon()).await, (35, 0));
+        assert_eq!(guard.hold(&alice, "call-2").await.unwrap_err().kind(), ErrorKind::UnknownHold);
+        first.forget();
+        again.forget();
+    }
+}
+
+#[tokio::test]
+async fn a_hold_grows_and_lives_longer_only_while_it_is_open() {
+    for guard in guards("grow").await {
+        let (policy, alice) = (daily("100"), alice());
+        let mut hold = granted(guard.reserve(&policy, &alice, usd("40")).at(noon()).await.unwrap());
+        assert_eq!(hold.grow(usd("60")).await.unwrap(), Growth::Granted);
+        assert!(matches!(hold.grow(usd("0.01")).await.unwrap(), Growth::Denied { .. }));
+        assert_eq!(stands(&guard, &policy, noon()).await, (0, 100));
+        hold.set_time(noon() + TimeDelta::minutes(9));
+        hold.extend(Duration::from_secs(600)).await.unwrap();
+        let later = noon() + TimeDelta::minutes(15);
+        assert_eq!(stands(&guard, &policy, later).await, (0, 100));
+        hold.set_time(noon() + TimeDelta::minutes(30));
+        assert_eq!(hold.extend(Duration::from_secs(600)).await.unwrap_err().kind(), ErrorKind::HoldEnded);
+        assert_eq!(hold.grow(usd("1")).await.unwrap_err().kind(), ErrorKind::HoldEnded);
+        hold.settle(usd("99")).await.unwrap();
+        assert_eq!(stands(&guard, &policy, later).await, (99, 0));
+    }
+}
+
+#[tokio::test]
+async fn all_that_is_left_can_be_reserved_and_then_nothing() {
+    for guard in guards("rest").await {
+        let alice = alice();
+        let policy = Policy::new([
+            Limit::cost("user", usd("100"), Window::day()),
+            Limit::cost("user", usd("50"), Window::hour()),
+            Limit::new(Counter::new("user", Meter::REQUESTS, Window::day()), 9),
+        ])
+        .unwrap();
+        guard.charge(&policy, &alice, usd("12")).at(noon()).await.unwrap();
+        let hold = granted(guard.reserve(&policy, &alice, Estimate::remaining()).at(noon()).await.unwrap());
+        assert_eq!(hold.held(&Meter::COST), 38_000_000_000);
+        let denial = denied(guard.reserve(&policy, &alice, Estimate::remaining()).at(noon()).await.unwrap());
+        assert_eq!(denial.refused_by, [1]);
+        hold.forget();
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_hold_settles_what_was_observed_or_is_released() {
+    for guard in guards("drop").await {
+        let (policy, alice) = (daily("100"), alice());
+        let mut hold = granted(guard.reserve(&policy, &alice, usd("40")).at(noon()).await.unwrap());
+        hold.observe(usd("7"));
+        drop(hold);
+        drop(granted(guard.reserve(&policy, &alice, usd("50")).at(noon()).await.unwrap()));
+        assert_eq!(guard.shutdown(Duration::from_secs(10)).await, 0);
+        assert_eq!(stands(&guard, &policy, noon()).await, (7, 0));
+    }
+}
+
+#[tokio::test]
+async fn amounts_above_two_to_the_53_are_held_and_settled_exactly() {
+    let most = i64::MAX - 10;
+    for guard in guards("exact").await {
+        let alice = alice();
+        let policy =
+            Policy::new([Limit::new(Counter::new("user", Meter::TOKENS, Window::day()), i64::MAX - 1)]).unwrap();
+        let tokens = |amount: i64| Amounts::new().with(Meter::TOKENS, amount);
+        let mut hold = granted(guard.reserve(&policy, &alice, tokens(most)).at(noon()).await.unwrap());
+        let small = granted(guard.reserve(&policy, &alice, tokens(9)).at(noon()).await.unwrap());
+        denied(guard.reserve(&policy, &alice, tokens(1)).at(noon()).await.unwrap());
+        assert_eq!(hold.settle(tokens(most - 1)).await.unwrap().limits[0].used, most - 1);
+        granted(guard.reserve(&policy, &alice, tokens(1)).at(noon()).await.unwrap()).forget();
+        denied(guard.reserve(&policy, &alice, tokens(1)).at(noon()).await.unwrap());
+        small.forget();
+    }
+}
+
+#[tokio::test]
+async fn a_statement_says_what_frees_when() {
+    for guard in guards("statement").await {
+        let (policy, alice) = (daily("100"), alice());
+        guard.charge(&policy, &alice, usd("5")).at(noon()).await.unwrap();
+        for (amount, minutes) in [("10", 1), ("20", 60)] {
+            let ttl = Duration::from_secs(60 * minutes);
+            granted(guard.reserve(&policy, &alice, usd(amount)).ttl(ttl).at(noon()).await.unwrap()).forget();
+        }
+        let lines = guard.statement(&policy, &alice).at(noon()).await.unwrap();
+        assert_eq!(lines[0].state.remaining(), Some(65_000_000_000));
+        assert_eq!(lines[0].frees.iter().map(|(_, amount)| amount / 1_000_000_000).collect::<Vec<_>>(), [10, 20]);
+    }
+}
