@@ -17,8 +17,10 @@ mod support;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use cases::{CASES, Case, Recorder};
+use cases::{CASES, Case, Fixture, Recorder};
 use costguard::store::ScriptCall;
 use redis::{Connection, Pipeline, Value};
 use serde::Serialize;
@@ -27,6 +29,12 @@ use support::Server;
 /// Commands per pipeline: enough to keep the server busy, few enough for its buffers.
 const PIPELINE: usize = 500;
 
+/// How many holds are open while the operations on holds are measured.
+const HOLDS: [u64; 2] = [0, 100_000];
+
+/// What [`ServerBench::holds`] measures.
+const HOLD_OPERATIONS: [&str; 3] = ["reserve", "reserve, denied", "settle"];
+
 struct Options {
     runs: u64,
     rounds: u64,
@@ -34,11 +42,24 @@ struct Options {
     json: bool,
 }
 
-/// The medians over the rounds.
+/// One line of the table: an operation and its cost in each round.
 struct Row {
-    case: &'static Case,
-    us: f64,
-    ratio: f64,
+    name: &'static str,
+    limits: usize,
+    holds: u64,
+    us: Vec<f64>,
+    ratios: Vec<f64>,
+}
+
+impl Row {
+    fn new(name: &'static str, limits: usize, holds: u64) -> Self {
+        Self { name, limits, holds, us: Vec::new(), ratios: Vec::new() }
+    }
+
+    fn add(&mut self, us: f64, floor_us: f64) {
+        self.us.push(us);
+        self.ratios.push(us / floor_us);
+    }
 }
 
 fn main() -> ExitCode {
@@ -83,30 +104,35 @@ fn measure(options: &Options) {
     let mut bench = ServerBench::connect(&server);
     let per_round = options.runs.div_ceil(options.rounds);
     let mut floors = Vec::new();
-    let mut samples: Vec<Vec<(f64, f64)>> = CASES.iter().map(|_| Vec::new()).collect();
+    let mut rows: Vec<Row> = CASES.iter().map(|case| Row::new(case.name, case.limits, 0)).collect();
+    let mut hold_rows = HOLDS.map(|holds| HOLD_OPERATIONS.map(|name| Row::new(name, 3, holds)));
     for round in 0..options.rounds {
         eprintln!("round {} of {}", round + 1, options.rounds);
-        for (case, samples) in CASES.iter().zip(&mut samples) {
-            let before = bench.floor(per_round);
-            let us = bench.case(case, per_round);
+        let mut before = bench.floor(per_round);
+        floors.push(before);
+        let mut floor_around = |bench: &mut ServerBench| {
             let after = bench.floor(per_round);
-            floors.extend([before, after]);
-            samples.push((us, us * 2.0 / (before + after)));
+            floors.push(after);
+            (std::mem::replace(&mut before, after) + after) / 2.0
+        };
+        for (case, row) in CASES.iter().zip(&mut rows) {
+            let us = bench.case(case, per_round);
+            row.add(us, floor_around(&mut bench));
+        }
+        for (holds, rows) in HOLDS.into_iter().zip(&mut hold_rows) {
+            let us = bench.holds(holds, per_round);
+            let floor_us = floor_around(&mut bench);
+            rows.iter_mut().zip(us).for_each(|(row, us)| row.add(us, floor_us));
         }
     }
-    let floor_us = median(floors);
-    let rows: Vec<Row> = CASES
-        .iter()
-        .zip(samples)
-        .map(|(case, samples)| {
-            let (us, ratios) = samples.into_iter().unzip();
-            Row { case, us: median(us), ratio: median(ratios) }
-        })
-        .collect();
+    rows.extend(hold_rows.into_iter().flatten());
+    let floor_us = median(&mut floors);
+    let report =
+        Report { server: &bench.name, floor_us: rounded(floor_us), rows: rows.iter_mut().map(ReportRow::of).collect() };
     if options.json {
-        print_json(&bench.name, floor_us, &rows);
+        println!("{}", serde_json::to_string(&report).expect("a report is JSON"));
     } else {
-        print_table(&bench.name, floor_us, &rows, per_round * options.rounds);
+        print_table(&report, per_round * options.rounds);
     }
 }
 
@@ -149,34 +175,75 @@ impl ServerBench {
             }
             self.send(&pipeline);
         }
-        self.usec_per_call(runs)
+        self.usec(runs) / runs as f64
     }
 
     fn case(&mut self, case: &'static Case, runs: u64) -> f64 {
-        redis::cmd("FLUSHALL").arg("SYNC").exec(&mut self.connection).expect("FLUSHALL answers");
-        let (recorder, fixture) = Recorder::fixture();
+        let (recorder, fixture) = self.start_over();
         self.runtime.block_on(case.prepare(&fixture));
-        self.run(case, None, &recorder.take());
+        self.run(None, &recorder.take());
         self.reset();
         for first in (0..runs).step_by(PIPELINE) {
             for _ in first..runs.min(first + PIPELINE as u64) {
                 self.runtime.block_on((case.call)(&fixture)).expect("the embedded store takes the operation");
             }
-            self.run(case, Some(case.status), &recorder.take());
+            self.run(Some(case.status), &recorder.take());
         }
-        self.usec_per_call(runs)
+        self.usec(runs) / runs as f64
+    }
+
+    /// The operations on holds while `open` other holds are open, in the order of [`HOLD_OPERATIONS`]. A hold is settled
+    /// in the next pipeline, so there are never more than one pipeline's more.
+    fn holds(&mut self, open: u64, runs: u64) -> [f64; 3] {
+        let (recorder, fixture) = self.start_over();
+        for first in (0..open).step_by(PIPELINE) {
+            for n in first..open.min(first + PIPELINE as u64) {
+                // 10 to 40 minutes: they end in many buckets.
+                self.runtime.block_on(fixture.reserve(Duration::from_secs(600 + n % 1800))).forget();
+            }
+            self.run(Some("GRANTED"), &recorder.take());
+        }
+        let mut usec = [0.0; 3];
+        for first in (0..runs).step_by(PIPELINE) {
+            let calls = runs.min(first + PIPELINE as u64) - first;
+            let ttl = Duration::from_secs(600);
+            let held: Vec<_> = (0..calls).map(|_| self.runtime.block_on(fixture.reserve(ttl))).collect();
+            usec[0] += self.run_measured("GRANTED", &recorder.take());
+            for _ in 0..calls {
+                self.runtime.block_on(fixture.reserve_denied());
+            }
+            usec[1] += self.run_measured("DENIED", &recorder.take());
+            for hold in held {
+                self.runtime.block_on(fixture.settle(hold));
+            }
+            usec[2] += self.run_measured("SETTLED", &recorder.take());
+        }
+        usec.map(|usec| usec / runs as f64)
+    }
+
+    /// An empty server, and the fixture that writes the calls for it.
+    fn start_over(&mut self) -> (Arc<Recorder>, Fixture) {
+        redis::cmd("FLUSHALL").arg("SYNC").exec(&mut self.connection).expect("FLUSHALL answers");
+        Recorder::fixture()
+    }
+
+    fn run_measured(&mut self, status: &str, calls: &[ScriptCall]) -> f64 {
+        self.reset();
+        self.run(Some(status), calls);
+        self.usec(calls.len() as u64)
     }
 
     /// Sends recorded calls and checks that each was answered as expected: the cost of an error is not the cost asked for.
-    fn run(&mut self, case: &Case, status: Option<&str>, calls: &[ScriptCall]) {
+    fn run(&mut self, status: Option<&str>, calls: &[ScriptCall]) {
         let mut pipeline = Pipeline::new();
         for call in calls {
             let sha1 = if self.knows_shebang { call.script.sha1() } else { call.script.plain_sha1() };
             pipeline.cmd("EVALSHA").arg(sha1).arg(call.keys.len()).arg(&call.keys).arg(&call.args);
         }
-        for reply in self.send(&pipeline) {
-            let word = status_word(&reply).unwrap_or_else(|| panic!("{}: the server answered {reply:?}", case.name));
-            assert!(status.is_none_or(|status| status == word), "{}: the server answered {reply:?}", case.name);
+        for (reply, call) in self.send(&pipeline).iter().zip(calls) {
+            let word = status_word(reply);
+            let is_right = word.is_some() && status.is_none_or(|status| word == Some(status));
+            assert!(is_right, "{}: the server answered {reply:?}", call.script.name());
         }
     }
 
@@ -188,12 +255,13 @@ impl ServerBench {
         redis::cmd("CONFIG").arg("RESETSTAT").exec(&mut self.connection).expect("CONFIG RESETSTAT answers");
     }
 
-    fn usec_per_call(&mut self, runs: u64) -> f64 {
+    /// The microseconds of the calls since the last reset.
+    fn usec(&mut self, runs: u64) -> f64 {
         let info: String = redis::cmd("INFO").arg("commandstats").query(&mut self.connection).expect("INFO answers");
         let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:")).expect("EVALSHA was counted");
         let field = |name: &str| line.split(',').find_map(|field| field.strip_prefix(name)).expect("a known field");
         assert_eq!(field("calls="), runs.to_string(), "every call was counted");
-        field("usec=").parse::<f64>().expect("a number") / runs as f64
+        field("usec=").parse::<f64>().expect("a number")
     }
 }
 
@@ -210,24 +278,13 @@ fn load(connection: &mut Connection, text: &str) -> String {
     redis::cmd("SCRIPT").arg("LOAD").arg(text).query(connection).expect("the server takes the script")
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
 }
 
-fn print_table(server: &str, floor_us: f64, rows: &[Row], runs: u64) {
-    println!("{server}, {runs} calls each; floor: EVALSHA of `return 1`, {floor_us:.2} us");
-    println!("{:<24} {:>6} {:>7} {:>8} {:>7}", "operation", "limits", "holds", "us", "ratio");
-    for Row { case, us, ratio } in rows {
-        println!("{:<24} {:>6} {:>7} {us:>8.2} {ratio:>7.2}", case.name, case.limits, case.holds);
-    }
-    println!(
-        "\"with id\": every call has an id of its own, so each writes a receipt; a repeated id would only read one."
-    );
-}
-
-/// What `--json` prints.
+/// What is printed, as a table or with `--json` as it is.
 #[derive(Serialize)]
 struct Report<'a> {
     server: &'a str,
@@ -239,24 +296,25 @@ struct Report<'a> {
 struct ReportRow {
     name: &'static str,
     limits: usize,
-    holds: usize,
+    holds: u64,
     us: f64,
     ratio: f64,
 }
 
-fn print_json(server: &str, floor_us: f64, rows: &[Row]) {
-    let rows = rows
-        .iter()
-        .map(|Row { case, us, ratio }| ReportRow {
-            name: case.name,
-            limits: case.limits,
-            holds: case.holds,
-            us: rounded(*us),
-            ratio: rounded(*ratio),
-        })
-        .collect();
-    let report = Report { server, floor_us: rounded(floor_us), rows };
-    println!("{}", serde_json::to_string(&report).expect("a report is JSON"));
+impl ReportRow {
+    fn of(row: &mut Row) -> Self {
+        let (us, ratio) = (rounded(median(&mut row.us)), rounded(median(&mut row.ratios)));
+        Self { name: row.name, limits: row.limits, holds: row.holds, us, ratio }
+    }
+}
+
+fn print_table(report: &Report<'_>, runs: u64) {
+    println!("{}, {runs} calls each; floor: EVALSHA of `return 1`, {:.2} us", report.server, report.floor_us);
+    println!("{:<24} {:>6} {:>7} {:>8} {:>7}", "operation", "limits", "holds", "us", "ratio");
+    for ReportRow { name, limits, holds, us, ratio } in &report.rows {
+        println!("{name:<24} {limits:>6} {holds:>7} {us:>8.2} {ratio:>7.2}");
+    }
+    println!("\nEvery call with an id, and every hold, has an id of its own: a repeated one would only be looked up.");
 }
 
 /// Three decimals: more would pretend to know more.

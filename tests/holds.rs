@@ -11,7 +11,8 @@ use costguard::store::Store;
 use costguard::store::embedded::Embedded;
 use costguard::store::redis::RedisStore;
 use costguard::{
-    Amounts, CostGuard, Counter, Decision, Denial, ErrorKind, Estimate, Growth, Limit, Meter, Money, Policy, Subject, Window,
+    Amounts, CostGuard, Counter, Decision, Denial, ErrorKind, Estimate, Growth, Limit, Meter, Money, Policy, Subject,
+    Window,
 };
 
 fn usd(text: &str) -> Money {

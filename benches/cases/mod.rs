@@ -2,7 +2,7 @@
 
 // Each bench uses a part of this; set-up that fails should end it.
 #![allow(dead_code, unreachable_pub)]
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::panic)]
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use costguard::store::embedded::Embedded;
 use costguard::store::{RunFuture, ScriptCall, Store};
-use costguard::{Amounts, Builder, Correction, CostGuard, Counter, Limit, Meter, Money, Policy, Subject, Window};
+use costguard::{
+    Amounts, Builder, Correction, CostGuard, Counter, Decision, Hold, Limit, Meter, Money, Policy, Subject, Window,
+};
 
 /// One operation under measurement.
 pub struct Case {
@@ -19,8 +21,6 @@ pub struct Case {
     pub name: &'static str,
     /// Over how many limits it decides, or how many counters it touches.
     pub limits: usize,
-    /// How many holds are open.
-    pub holds: usize,
     /// The status word that its script answers.
     pub status: &'static str,
     /// Does it once.
@@ -70,7 +70,7 @@ const fn case(
     status: &'static str,
     call: for<'a> fn(&'a Fixture) -> Call<'a>,
 ) -> Case {
-    Case { name, limits, holds: 0, status, call }
+    Case { name, limits, status, call }
 }
 
 impl Case {
@@ -122,6 +122,29 @@ impl Fixture {
     /// A fixture on the server at `url`.
     pub async fn connect(url: &str) -> Self {
         Self::new(settings().connect(url).await.expect("the server answers"))
+    }
+}
+
+/// The life of a hold: its operations need one another, so they are no [`Case`]s.
+impl Fixture {
+    /// Reserves over three limits, with an id of its own, as every hold has.
+    pub async fn reserve(&self, ttl: Duration) -> Hold {
+        match self.guard.reserve(&self.three, &self.subject, amounts()).ttl(ttl).await.expect("the store takes a hold")
+        {
+            Decision::Granted(hold) => hold,
+            Decision::Denied(denial) => panic!("an ample limit refused: {denial:?}"),
+        }
+    }
+
+    /// Settles a hold for less than it held.
+    pub async fn settle(&self, mut hold: Hold) {
+        hold.settle(Amounts::cost(Money::from_nanos(1_000_000))).await.expect("the store settles a hold");
+    }
+
+    /// Asks for a hold that the last of three limits refuses.
+    pub async fn reserve_denied(&self) {
+        let decision = self.guard.reserve(&self.last_refuses, &self.subject, amounts()).await;
+        assert!(!decision.expect("the store decides").is_granted(), "a spent limit granted");
     }
 }
 
