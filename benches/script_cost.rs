@@ -1,0 +1,323 @@
+//! What each script costs inside the server: microseconds per call and the ratio to `EVALSHA` of `return 1`.
+//!
+//! Run it as `scripts/script-cost [--runs N] [--rounds N] [--server PATH] [--json]`. It starts a private server, lets the
+//! typed API write each call, sends those calls through one connection in pipelines, checks every reply, and reads
+//! the server's own `INFO commandstats`. Nothing of the client or the network is in these numbers.
+//!
+//! The floor is measured before and after each operation of each round, and a round's ratio is taken to those two, so
+//! that a machine that slows down for a while moves both. The table holds the medians over the rounds. The server
+//! is emptied before each operation, and each call with an id has an id of its own: its receipt is written, as in life.
+
+// A measuring program: set-up that fails should end it, and microseconds are no amounts.
+#![allow(clippy::expect_used, clippy::panic, clippy::float_arithmetic)]
+
+mod cases;
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cases::{CASES, Case, Fixture, Recorder};
+use costguard::store::ScriptCall;
+use redis::{Connection, Pipeline, Value};
+use serde::Serialize;
+use support::Server;
+
+/// Commands per pipeline: enough to keep the server busy, few enough for its buffers.
+const PIPELINE: usize = 500;
+
+/// How many holds are open while the operations on holds are measured.
+const HOLDS: [u64; 2] = [0, 100_000];
+
+/// What [`ServerBench::holds`] measures.
+const HOLD_OPERATIONS: [&str; 3] = ["reserve", "reserve, denied", "settle"];
+
+struct Options {
+    runs: u64,
+    rounds: u64,
+    server: Option<PathBuf>,
+    json: bool,
+}
+
+/// One line of the table: an operation and its cost in each round.
+struct Row {
+    name: &'static str,
+    limits: usize,
+    holds: u64,
+    us: Vec<f64>,
+    ratios: Vec<f64>,
+}
+
+impl Row {
+    fn new(name: &'static str, limits: usize, holds: u64) -> Self {
+        Self { name, limits, holds, us: Vec::new(), ratios: Vec::new() }
+    }
+
+    fn add(&mut self, us: f64, floor_us: f64) {
+        self.us.push(us);
+        self.ratios.push(us / floor_us);
+    }
+}
+
+fn main() -> ExitCode {
+    match options(std::env::args().skip(1)) {
+        Ok(options) => measure(&options),
+        Err(message) => {
+            eprintln!(
+                "script-cost: {message}\nusage: scripts/script-cost [--runs N] [--rounds N] [--server PATH] [--json]"
+            );
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut options = Options { runs: 200_000, rounds: 10, server: None, json: false };
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or(format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--runs" => options.runs = number(&value()?)?,
+            "--rounds" => options.rounds = number(&value()?)?,
+            "--server" => options.server = Some(PathBuf::from(value()?)),
+            "--json" => options.json = true,
+            // What `cargo bench` adds.
+            "--bench" => {}
+            _ => return Err(format!("unknown option {arg}")),
+        }
+    }
+    Ok(options)
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or(format!("{text:?} is not a positive whole number"))
+}
+
+fn measure(options: &Options) {
+    let server = match &options.server {
+        Some(program) => Server::start_process(program, &[]),
+        None => Server::start(),
+    };
+    let mut bench = ServerBench::connect(&server);
+    let per_round = options.runs.div_ceil(options.rounds);
+    let mut floors = Vec::new();
+    let mut rows: Vec<Row> = CASES.iter().map(|case| Row::new(case.name, case.limits, 0)).collect();
+    let mut hold_rows = HOLDS.map(|holds| HOLD_OPERATIONS.map(|name| Row::new(name, 3, holds)));
+    for round in 0..options.rounds {
+        eprintln!("round {} of {}", round + 1, options.rounds);
+        let mut before = bench.floor(per_round);
+        floors.push(before);
+        let mut floor_around = |bench: &mut ServerBench| {
+            let after = bench.floor(per_round);
+            floors.push(after);
+            (std::mem::replace(&mut before, after) + after) / 2.0
+        };
+        for (case, row) in CASES.iter().zip(&mut rows) {
+            let us = bench.case(case, per_round);
+            row.add(us, floor_around(&mut bench));
+        }
+        for (holds, rows) in HOLDS.into_iter().zip(&mut hold_rows) {
+            let us = bench.holds(holds, per_round);
+            let floor_us = floor_around(&mut bench);
+            rows.iter_mut().zip(us).for_each(|(row, us)| row.add(us, floor_us));
+        }
+    }
+    rows.extend(hold_rows.into_iter().flatten());
+    let floor_us = median(&mut floors);
+    let report =
+        Report { server: &bench.name, floor_us: rounded(floor_us), rows: rows.iter_mut().map(ReportRow::of).collect() };
+    if options.json {
+        println!("{}", serde_json::to_string(&report).expect("a report is JSON"));
+    } else {
+        print_table(&report, per_round * options.rounds);
+    }
+}
+
+/// A private server and the connection that keeps it busy.
+struct ServerBench {
+    connection: Connection,
+    name: String,
+    runtime: tokio::runtime::Runtime,
+    floor_sha1: String,
+    knows_shebang: bool,
+}
+
+impl ServerBench {
+    fn connect(server: &Server) -> Self {
+        let client = redis::Client::open(server.url()).expect("the server's URL is well formed");
+        let mut connection = client.get_connection().expect("the server accepts connections");
+        let info: String = redis::cmd("INFO").arg("server").query(&mut connection).expect("INFO answers");
+        let field =
+            |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+        let version = field("valkey_version").map(|version| format!("Valkey {version}"));
+        let compatible = field("redis_version").expect("INFO names the version");
+        let name = version.unwrap_or_else(|| format!("Redis {compatible}"));
+        let knows_shebang = compatible.split('.').next().and_then(|major| major.parse::<u32>().ok()) >= Some(7);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let floor_sha1 = load(&mut connection, "return 1");
+        for script in costguard::script::all() {
+            load(&mut connection, if knows_shebang { script.text() } else { script.plain_text() });
+        }
+        Self { connection, name, runtime, floor_sha1, knows_shebang }
+    }
+
+    fn floor(&mut self, runs: u64) -> f64 {
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(&self.floor_sha1).arg(0);
+        self.reset();
+        for first in (0..runs).step_by(PIPELINE) {
+            let mut pipeline = Pipeline::new();
+            for _ in first..runs.min(first + PIPELINE as u64) {
+                pipeline.add_command(call.clone());
+            }
+            self.send(&pipeline);
+        }
+        self.usec(runs) / runs as f64
+    }
+
+    fn case(&mut self, case: &'static Case, runs: u64) -> f64 {
+        let (recorder, fixture) = self.start_over();
+        self.runtime.block_on(case.prepare(&fixture));
+        self.run(None, &recorder.take());
+        self.reset();
+        for first in (0..runs).step_by(PIPELINE) {
+            for _ in first..runs.min(first + PIPELINE as u64) {
+                self.runtime.block_on((case.call)(&fixture)).expect("the embedded store takes the operation");
+            }
+            self.run(Some(case.status), &recorder.take());
+        }
+        self.usec(runs) / runs as f64
+    }
+
+    /// The operations on holds while `open` other holds are open, in the order of [`HOLD_OPERATIONS`]. A hold is settled
+    /// in the next pipeline, so there are never more than one pipeline's more.
+    fn holds(&mut self, open: u64, runs: u64) -> [f64; 3] {
+        let (recorder, fixture) = self.start_over();
+        for first in (0..open).step_by(PIPELINE) {
+            for n in first..open.min(first + PIPELINE as u64) {
+                // 10 to 40 minutes: they end in many buckets.
+                self.runtime.block_on(fixture.reserve(Duration::from_secs(600 + n % 1800))).forget();
+            }
+            self.run(Some("GRANTED"), &recorder.take());
+        }
+        let mut usec = [0.0; 3];
+        for first in (0..runs).step_by(PIPELINE) {
+            let calls = runs.min(first + PIPELINE as u64) - first;
+            let ttl = Duration::from_secs(600);
+            let held: Vec<_> = (0..calls).map(|_| self.runtime.block_on(fixture.reserve(ttl))).collect();
+            usec[0] += self.run_measured("GRANTED", &recorder.take());
+            for _ in 0..calls {
+                self.runtime.block_on(fixture.reserve_denied());
+            }
+            usec[1] += self.run_measured("DENIED", &recorder.take());
+            for hold in held {
+                self.runtime.block_on(fixture.settle(hold));
+            }
+            usec[2] += self.run_measured("SETTLED", &recorder.take());
+        }
+        usec.map(|usec| usec / runs as f64)
+    }
+
+    /// An empty server, and the fixture that writes the calls for it.
+    fn start_over(&mut self) -> (Arc<Recorder>, Fixture) {
+        redis::cmd("FLUSHALL").arg("SYNC").exec(&mut self.connection).expect("FLUSHALL answers");
+        Recorder::fixture()
+    }
+
+    fn run_measured(&mut self, status: &str, calls: &[ScriptCall]) -> f64 {
+        self.reset();
+        self.run(Some(status), calls);
+        self.usec(calls.len() as u64)
+    }
+
+    /// Sends recorded calls and checks that each was answered as expected: the cost of an error is not the cost asked for.
+    fn run(&mut self, status: Option<&str>, calls: &[ScriptCall]) {
+        let mut pipeline = Pipeline::new();
+        for call in calls {
+            let sha1 = if self.knows_shebang { call.script.sha1() } else { call.script.plain_sha1() };
+            pipeline.cmd("EVALSHA").arg(sha1).arg(call.keys.len()).arg(&call.keys).arg(&call.args);
+        }
+        for (reply, call) in self.send(&pipeline).iter().zip(calls) {
+            let word = status_word(reply);
+            let is_right = word.is_some() && status.is_none_or(|status| word == Some(status));
+            assert!(is_right, "{}: the server answered {reply:?}", call.script.name());
+        }
+    }
+
+    fn send(&mut self, pipeline: &Pipeline) -> Vec<Value> {
+        pipeline.query(&mut self.connection).expect("the server runs the pipeline")
+    }
+
+    fn reset(&mut self) {
+        redis::cmd("CONFIG").arg("RESETSTAT").exec(&mut self.connection).expect("CONFIG RESETSTAT answers");
+    }
+
+    /// The microseconds of the calls since the last reset.
+    fn usec(&mut self, runs: u64) -> f64 {
+        let info: String = redis::cmd("INFO").arg("commandstats").query(&mut self.connection).expect("INFO answers");
+        let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:")).expect("EVALSHA was counted");
+        let field = |name: &str| line.split(',').find_map(|field| field.strip_prefix(name)).expect("a known field");
+        assert_eq!(field("calls="), runs.to_string(), "every call was counted");
+        field("usec=").parse::<f64>().expect("a number")
+    }
+}
+
+/// The word that a reply begins with, be it a line or an array; `None` for an error.
+fn status_word(reply: &Value) -> Option<&str> {
+    match reply {
+        Value::BulkString(line) => std::str::from_utf8(line).ok()?.split(' ').next(),
+        Value::Array(parts) => parts.first().and_then(status_word),
+        _ => None,
+    }
+}
+
+fn load(connection: &mut Connection, text: &str) -> String {
+    redis::cmd("SCRIPT").arg("LOAD").arg(text).query(connection).expect("the server takes the script")
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+}
+
+/// What is printed, as a table or with `--json` as it is.
+#[derive(Serialize)]
+struct Report<'a> {
+    server: &'a str,
+    floor_us: f64,
+    rows: Vec<ReportRow>,
+}
+
+#[derive(Serialize)]
+struct ReportRow {
+    name: &'static str,
+    limits: usize,
+    holds: u64,
+    us: f64,
+    ratio: f64,
+}
+
+impl ReportRow {
+    fn of(row: &mut Row) -> Self {
+        let (us, ratio) = (rounded(median(&mut row.us)), rounded(median(&mut row.ratios)));
+        Self { name: row.name, limits: row.limits, holds: row.holds, us, ratio }
+    }
+}
+
+fn print_table(report: &Report<'_>, runs: u64) {
+    println!("{}, {runs} calls each; floor: EVALSHA of `return 1`, {:.2} us", report.server, report.floor_us);
+    println!("{:<24} {:>6} {:>7} {:>8} {:>7}", "operation", "limits", "holds", "us", "ratio");
+    for ReportRow { name, limits, holds, us, ratio } in &report.rows {
+        println!("{name:<24} {limits:>6} {holds:>7} {us:>8.2} {ratio:>7.2}");
+    }
+    println!("\nEvery call with an id, and every hold, has an id of its own: a repeated one would only be looked up.");
+}
+
+/// Three decimals: more would pretend to know more.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
