@@ -13,7 +13,8 @@ local function wide_add(a, b, limit)
     local sign = string.byte(integer) == 45 and -1 or 1
     local high, low = sign * ('0' .. string.sub(digits, 1, -10)), sign * string.sub(digits, -9)
     if low < 0 then return high - 1, low + 1e9 end
-    return high, low
+    -- Plus zero, for -0 prints its sign.
+    return high, low + 0
   end
   local function less(a_high, a_low, b_high, b_low)
     return a_high < b_high or (a_high == b_high and a_low < b_low)
@@ -36,7 +37,7 @@ local function wide_add(a, b, limit)
   end
   local sign = ''
   if high < 0 then
-    sign, high = '-', -high + 0
+    sign, high = '-', -high
     if low > 0 then high, low = high - 1, 1e9 - low end
   end
   if high == 0 then return string.format('%s%.0f', low > 0 and sign or '', low), fits end
