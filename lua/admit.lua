@@ -7,10 +7,10 @@
 -- REPLY   STALE now_ms
 -- REPLY   REPLAY reply
 -- ERRORS  CONFLICT CORRUPT INVALID OVERFLOW
--- COST    TIME, one MGET, when granted an INCRBY a counter; an HGETALL where holds make a limit bind; with an id a SET
+-- COST    TIME, one MGET, when granted an INCRBY a counter; an HGET where holds make a limit bind, an HGETALL when some have ended; with an id a SET
 
 -- `used` and `held` are from before the request. `limit` is empty for a counter that only counts. `refusing` names the limits that refuse by position: '1,3'. `frees_ms`
--- is when holds that expire will have freed enough, -1 when that does not help. A denial changes nothing and leaves no
+-- is when the next holds expire and more may come free, -1 when that does not help. A denial takes nothing and leaves no
 -- receipt: the same id may be tried again. What is held is left out where nothing is.
 
 -- @include problem
@@ -40,10 +40,6 @@ for i = 1, count do
   if first or touch ~= '' then
     -- @include expiry
     expire(key, ARGV[1 + 3 * i], first, now_ms)
-  end
-  if expired and expired[i] and #expired[i][2] > 0 then
-    call('HDEL', KEYS[#KEYS - count + i], unpack(expired[i][2]))
-    call('DECRBY', KEYS[count + i], expired[i][1])
   end
 end
 local reply = 'GRANTED ' .. table.concat(texts, ' ', 1, holding and 2 * count or count)

@@ -33,10 +33,11 @@ for i = 1, count do
   local stored, open = redis.call('HGETALL', KEYS[count + i]), {}
   for j = 1, #stored, 2 do
     local bucket_ms = tonumber(stored[j])
-    if not bucket_ms or not string.find(stored[j + 1], '^%d+$') then
+    if bucket_ms and string.find(stored[j + 1], '^%d+$') then
+      if bucket_ms > now then open[#open + 1] = { bucket_ms, stored[j + 1] } end
+    elseif stored[j] ~= 'next' then
       return problem('CORRUPT', KEYS[count + i] .. ' does not hold amounts by time')
     end
-    if bucket_ms > now then open[#open + 1] = { bucket_ms, stored[j + 1] } end
   end
   -- Servers keep hashes in different orders.
   table.sort(open, function(one, other) return one[1] < other[1] end)

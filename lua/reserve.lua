@@ -7,7 +7,7 @@
 -- REPLY   HELD record
 -- REPLY   STALE now_ms
 -- ERRORS  CONFLICT CORRUPT INVALID OVERFLOW
--- COST    TIME, SET, one MGET and an INCRBY and an HINCRBY a counter; an HGETALL where holds make a limit bind
+-- COST    TIME, SET, one MGET and an INCRBY and an HINCRBY a counter; where holds make a limit bind as admit
 
 -- Amounts and limits are as in admit; `used` and `held` are from before the request. The record of a hold is a line,
 -- 'open FINGERPRINT STEP RESERVED_MS EXPIRES_MS BUCKET_MS TAIL'; the tail is its tags and 'COUNTER AMOUNT LIMIT' a counter.
@@ -82,11 +82,11 @@ for i = 1, count do
     if texts[i] == '0' then call('INCRBY', counter, '0') end
     expire(counter, expiry, texts[i] == '0', now_ms)
     expire(KEYS[count + i], expiry, true, now_ms)
+    local next_ms = call('HGET', KEYS[holds + i], 'next')
+    if not next_ms or bucket_ms + 0 < (tonumber(next_ms) or 9e15) or next_ms == '-1' then
+      call('HSET', KEYS[holds + i], 'next', bucket_ms)
+    end
     expire(KEYS[holds + i], expiry, true, now_ms)
-  end
-  if expired and expired[i] and #expired[i][2] > 0 then
-    call('HDEL', KEYS[holds + i], unpack(expired[i][2]))
-    call('DECRBY', KEYS[count + i], expired[i][1])
   end
 end
 return 'GRANTED ' .. times .. rest .. ' ' .. table.concat(texts, ' ', 1, holding and 2 * count or count)

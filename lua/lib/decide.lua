@@ -1,9 +1,8 @@
--- The decision of admit, reserve and grow. It is one piece of them and no function, for every call would pay for making one. It
--- reads `call`, `find`, `count`, `now`, `touch` and `texts`, which is what the counters hold (1 up) and what is held beside
--- them (count + 1 up; false when nothing was yet), replies by itself when a limit refuses, and otherwise leaves
---   holding  whether anything was
---   expired  nil, or by position: the sum of the holds that have ended and are still counted, and their buckets
-local holding, expired, frees, refusing, checked, adds
+-- The decision of admit, reserve and grow: one piece of each and no function, for every call would pay for making one. It
+-- reads `call`, `find`, `count`, `now`, `touch` and `texts`: what the counters hold (1 up) and what is held beside them
+-- (count + 1 up; false when nothing was yet). It replies by itself when a limit refuses. Otherwise it leaves in `texts` what
+-- is still held, and in `holding` whether anything was.
+local holding, ended, frees, refusing, checked, adds
 for i = 1, count do
   local used, held, amount, limit = texts[i], texts[count + i], ARGV[3 * i], ARGV[2 + 3 * i]
   if amount ~= checked then
@@ -39,17 +38,32 @@ for i = 1, count do
   end
   if not fits and held then
     -- @include buckets
-    local gone, fields, frees_ms = read_buckets(KEYS[#KEYS - count + i], now, after, held, limit)
-    if not gone then return fields end
-    expired, frees = expired or {}, frees or {}
-    expired[i], frees[i], fits = { gone, fields }, frees_ms, frees_ms == 0
+    local gone, fields, next_ms = ended_buckets(KEYS[#KEYS - count + i], now, held)
+    if gone == false then return fields end
+    local _, fits_alone = nil, type(after) == 'number' and after <= limit + 0
+    if type(after) ~= 'number' then _, fits_alone = wide_add(after, '0', limit) end
+    if gone then
+      ended = ended or {}
+      ended[i] = { gone, fields, next_ms }
+      local live, spent = wide_add(held, '-' .. gone, ''), type(after) == 'number' and string.format('%.0f', after) or after
+      _, fits = wide_add(spent, live, limit)
+    end
+    frees = frees or {}
+    frees[i] = fits_alone and next_ms or -1
   end
   if not fits then refusing = refusing and refusing .. ',' .. i or tostring(i) end
 end
 if holding then
   for i = 1, count do
-    local held = texts[count + i] or '0'
-    texts[count + i] = expired and expired[i] and wide_add(held, '-' .. expired[i][1], '') or held
+    local holds, sweep = KEYS[#KEYS - count + i], ended and ended[i]
+    texts[count + i] = texts[count + i] or '0'
+    -- Holds that have ended count no more, whatever is decided: what is left of them goes now.
+    if sweep and #sweep[2] > 0 then
+      call('HDEL', holds, unpack(sweep[2]))
+      call('HSET', holds, 'next', sweep[3])
+      call('DECRBY', KEYS[count + i], sweep[1])
+      texts[count + i] = wide_add(texts[count + i], '-' .. sweep[1], '')
+    end
     texts[2 * count + i] = frees and frees[i] or -1
   end
 end

@@ -9,7 +9,7 @@ local function fill_rest(texts, count, now)
       if not string.find(used, '^-?%d+$') then return nil, problem('CORRUPT', KEYS[i] .. ' does not hold an integer') end
       local stored = redis.call('HGETALL', KEYS[#KEYS - count + i])
       for j = 1, #stored, 2 do
-        if tonumber(stored[j]) > now then live = wide_add(live, stored[j + 1], '') or '9223372036854775807' end
+        if stored[j] ~= 'next' and tonumber(stored[j]) > now then live = wide_add(live, stored[j + 1], '') or '9223372036854775807' end
       end
       local spent = wide_add(used, live, '')
       local left = spent and wide_add(limit, '-' .. spent, '') or '0'
