@@ -1,5 +1,6 @@
 //! What a decision says.
 
+use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,7 +9,7 @@ use super::amount::Meter;
 use super::money::Money;
 use super::policy::{Fraction, Limit};
 use super::subject::Scope;
-use super::window::Window;
+use super::window::{Per, Window};
 
 /// The answer to a request: the amounts were taken from every limit, or from none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +43,9 @@ pub struct Grant {
 pub struct Denial {
     /// The limit that binds longest.
     pub limit: LimitState,
-    /// How long until that limit can have room for this request; `None` when it never will: its window does not end, or
-    /// the request alone is above the limit.
+    /// How long until that limit can have room again: until its window ends, or until the next holds expire where holds
+    /// stand in the way (`statement` says how much frees when). `None` when it never will: its window does not end, or the
+    /// request alone is above the limit.
     pub retry_after: Option<Duration>,
     /// Every limit of the policy, in its order.
     pub limits: Vec<LimitState>,
@@ -71,6 +73,22 @@ pub struct LimitState {
     /// The highest share of `warn_at` that this very request reached: of all requests of the window, in all processes,
     /// one reports it. After several shares in one step it is the highest of them.
     pub crossed: Option<Fraction>,
+}
+
+/// `user:alice cost per day, 1.00 of 1.00 used`.
+impl fmt::Display for LimitState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per = if self.window.per() == Per::Total { "" } else { "per " };
+        write!(f, "{} {} {per}{}, {}", self.scope, self.meter, self.window, self.meter.format_amount(self.used))?;
+        if let Some(limit) = self.limit {
+            write!(f, " of {}", self.meter.format_amount(limit))?;
+        }
+        f.write_str(" used")?;
+        if self.held > 0 {
+            write!(f, ", {} held", self.meter.format_amount(self.held))?;
+        }
+        Ok(())
+    }
 }
 
 impl LimitState {
