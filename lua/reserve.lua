@@ -76,11 +76,11 @@ end
 for i = 1, count do
   local counter, amount, expiry = KEYS[i], ARGV[3 * i], ARGV[1 + 3 * i]
   call('INCRBY', KEYS[count + i], amount)
-  if touch ~= '' or kept[i] == amount + 0 or texts[i] == '0' or not texts[count + i] then
+  if fresh or touch ~= '' or kept[i] == amount + 0 then
     -- @include expiry
     -- The counter is made now, so that it has its TTL when the hold is settled into it.
-    if texts[i] == '0' then call('INCRBY', counter, '0') end
-    expire(counter, expiry, texts[i] == '0', now_ms)
+    if fresh then call('INCRBY', counter, '0') end
+    expire(counter, expiry, fresh, now_ms)
     expire(KEYS[count + i], expiry, true, now_ms)
     local next_ms = call('HGET', KEYS[holds + i], 'next')
     if not next_ms or bucket_ms + 0 < (tonumber(next_ms) or 9e15) or next_ms == '-1' then

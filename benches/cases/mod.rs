@@ -121,7 +121,9 @@ impl Fixture {
 
     /// A fixture on the server at `url`.
     pub async fn connect(url: &str) -> Self {
-        Self::new(settings().connect(url).await.expect("the server answers"))
+        // Keys that nobody else has: the server may be one that others use too.
+        let prefix = format!("bench-{}:", std::process::id());
+        Self::new(settings().prefix(&prefix).connect(url).await.expect("the server answers"))
     }
 }
 
@@ -148,10 +150,9 @@ impl Fixture {
     }
 }
 
-/// Keys that nobody else has, and receipts that do not stay: the server may be one that others use too.
+/// Receipts that do not stay.
 fn settings() -> Builder {
-    let prefix = format!("bench-{}:", std::process::id());
-    CostGuard::builder().prefix(&prefix).receipt_ttl(Duration::from_secs(60))
+    CostGuard::builder().receipt_ttl(Duration::from_secs(60))
 }
 
 /// 100,000 dollars: no measurement spends it.
@@ -176,7 +177,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A fixture on a new recorder. It names the keys that a connected one names.
+    /// A fixture on a new recorder, with the default names of keys.
     pub fn fixture() -> (Arc<Self>, Fixture) {
         let recorder = Arc::new(Self::default());
         let guard = settings().store(recorder.clone()).expect("valid settings");

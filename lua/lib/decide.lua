@@ -1,8 +1,8 @@
 -- The decision of admit, reserve and grow: one piece of each and no function, for every call would pay for making one. It
 -- reads `call`, `find`, `count`, `now`, `touch` and `texts`: what the counters hold (1 up) and what is held beside them
 -- (count + 1 up; false when nothing was yet). It replies by itself when a limit refuses. Otherwise it leaves in `texts` what
--- is still held, and in `holding` whether anything was.
-local holding, ended, frees, refusing, checked, adds
+-- is still held, in `holding` whether anything was, and in `fresh` whether a counter was missing.
+local holding, fresh, ended, frees, refusing, checked, adds
 for i = 1, count do
   local used, held, amount, limit = texts[i], texts[count + i], ARGV[3 * i], ARGV[2 + 3 * i]
   if amount ~= checked then
@@ -13,7 +13,7 @@ for i = 1, count do
     local expiry = tonumber(ARGV[1 + 3 * i])
     if not (expiry and expiry >= 1 and expiry <= 9e15) then return problem('INVALID', 'expiry ' .. i) end
     -- MGET passes over a key of another type as if it were not there.
-    if not used and call('EXISTS', KEYS[i]) == 0 then used, texts[i] = '0', '0' end
+    if not used and call('EXISTS', KEYS[i]) == 0 then used, texts[i], fresh = '0', '0', true end
   end
   if used ~= '0' and not (used and find(used, '^-?[1-9]%d*$')) then
     return problem('CORRUPT', KEYS[i] .. ' does not hold an integer')
