@@ -1,9 +1,10 @@
 //! Holds: money set aside before a call, ended by what the call really cost. Twins of `lua/reserve.lua`, `settle.lua`,
-//! `release.lua`, `extend.lua`, `grow.lua` and `hold.lua`.
+//! `release.lua`, `extend.lua`, `grow.lua`, `hold.lua` and `holds.lua`.
 
 mod change;
 mod end;
 mod find;
+mod list;
 mod record;
 mod reserve;
 
@@ -15,6 +16,7 @@ pub use change::{Extend, Grow, Growth};
 pub(crate) use end::Endings;
 pub use end::{Release, Settle, Settled, SettledLimit};
 pub use find::FindHold;
+pub use list::{HeldAmount, ListHolds, OpenHold, OpenHolds};
 pub(crate) use record::{Record, State};
 pub use reserve::Reserve;
 
@@ -62,6 +64,12 @@ impl Hold {
     pub fn held(&self, meter: &Meter) -> i64 {
         let entries = self.record.entries.iter().filter(|entry| entry.meter == *meter);
         entries.map(|entry| entry.amount).max().unwrap_or(0)
+    }
+
+    /// What is held of each counter, in the policy's order.
+    #[must_use]
+    pub fn amounts(&self) -> Vec<HeldAmount> {
+        self.record.amounts()
     }
 
     /// When it ends by itself, in milliseconds since the epoch by the store's clock.

@@ -1,5 +1,6 @@
 //! A hold as it is stored: one line of words.
 
+use super::HeldAmount;
 use crate::error::{Error, Result};
 use crate::model::Meter;
 use crate::ops::engine::unexpected;
@@ -63,6 +64,16 @@ impl Record {
             entries.push(Entry { key: key.to_owned(), meter, amount: int(amount)?, limit });
         }
         Ok(Self { line: line.to_owned(), state, step, reserved_ms, expires_ms, bucket_ms, tags, entries })
+    }
+
+    pub(crate) fn amounts(&self) -> Vec<HeldAmount> {
+        let held = |Entry { key, meter, amount, limit }: &Entry| HeldAmount {
+            key: key.clone(),
+            meter: meter.clone(),
+            amount: *amount,
+            limit: *limit,
+        };
+        self.entries.iter().map(held).collect()
     }
 }
 
