@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use costguard::model::Money;
@@ -12,6 +11,7 @@ use serde::Serialize;
 use super::output::{print, print_json};
 use super::states::{self, JsonState};
 use super::target::TargetArgs;
+use super::time::people_duration;
 
 /// The exit code of a request that was denied.
 const DENIED: u8 = 3;
@@ -209,20 +209,6 @@ impl Outcome {
     }
 }
 
-/// A duration in its two largest units, rounded up to the second: `3 h 12 min`.
-fn people_duration(duration: Duration) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-    let mut left_s = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-    let mut parts = Vec::new();
-    for (unit_s, unit) in UNITS {
-        if left_s >= unit_s && parts.len() < 2 {
-            parts.push(format!("{} {unit}", left_s / unit_s));
-            left_s %= unit_s;
-        }
-    }
-    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,15 +220,5 @@ mod tests {
         for text in ["tokens", "tokens=", "tokens=0.5", "tokens=-1", "=5", "cost=much"] {
             assert!(text.parse::<AmountArg>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn durations_are_shown_in_their_two_largest_units() {
-        let shown = |ms| people_duration(Duration::from_millis(ms));
-        assert_eq!(shown(0), "0 s");
-        assert_eq!(shown(1), "1 s");
-        assert_eq!(shown(61_000), "1 min 1 s");
-        assert_eq!(shown(11_520_000), "3 h 12 min");
-        assert_eq!(shown(86_405_000), "1 d 5 s");
     }
 }

@@ -16,6 +16,7 @@ pub(crate) enum Role {
     Reasoning,
     ServiceTier,
     Cost,
+    Duration,
 }
 
 /// The names real logs use for each role, best first, compared by [`plain`].
@@ -70,10 +71,29 @@ const NAMES: [(Role, &str, &[&str]); Role::COUNT] = [
     (Role::Reasoning, "reasoning", &["reasoning_tokens", "tokens_reasoning"]),
     (Role::ServiceTier, "service-tier", &["service_tier"]),
     (Role::Cost, "cost", &["cost_usd", "cost", "total_cost", "cost_total", "spend"]),
+    (
+        Role::Duration,
+        "duration",
+        &[
+            "duration_ms",
+            "latency_ms",
+            "response_time_ms",
+            "generation_time_ms",
+            "elapsed_ms",
+            "duration",
+            "duration_seconds",
+            "duration_s",
+            "latency",
+            "latency_seconds",
+            "latency_s",
+            "response_time",
+            "elapsed",
+        ],
+    ),
 ];
 
 impl Role {
-    pub(crate) const COUNT: usize = 11;
+    pub(crate) const COUNT: usize = 12;
 
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         NAMES.iter().map(|(role, ..)| *role)
@@ -101,6 +121,15 @@ impl Role {
     fn row(self) -> &'static (Role, &'static str, &'static [&'static str]) {
         &NAMES[self.index()]
     }
+}
+
+/// The unit of a duration column's plain numbers, in ms: seconds, unless the name says milliseconds.
+pub(crate) fn duration_unit_ms(name: &str) -> i64 {
+    let lower = name.to_lowercase();
+    let parted =
+        |end: &str| lower.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with(['_', '-', ' ', '.']));
+    let says_ms = parted("ms") || name.ends_with("Ms") || lower.ends_with("millis") || lower.ends_with("milliseconds");
+    if says_ms { 1 } else { 1_000 }
 }
 
 /// A name without case and separators: `ContextTokens`, `context_tokens` and `Context Tokens` are one name.
