@@ -13,9 +13,11 @@ use super::estimate::EstimateBy;
 /// A hold lives at least so long, as it does by default: it is the end of the call that ends it.
 const SHORTEST_TTL_MS: i64 = 600_000;
 
-/// How long a settled hold is remembered: for a repeat on a connection that broke, and no longer, so that a long replay
-/// does not fill the store.
-pub(crate) const RECEIPT_TTL: Duration = Duration::from_secs(20);
+/// How long a settled hold is remembered on a server: for a repeat on a connection that broke, and no longer, so that a
+/// long replay does not fill it. In this process no connection breaks.
+pub(crate) fn receipt_ttl(on_server: bool) -> Duration {
+    if on_server { Duration::from_secs(20) } else { Duration::from_millis(100) }
+}
 
 /// One call to decide.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use super::options::ReplayArgs;
 use super::plot::{self, Panel};
 use super::pricing::{Priced, Pricing};
 use super::report::Report;
-use super::reserve::{Call, Ended, RECEIPT_TTL, Reserved, Reserving};
+use super::reserve::{Call, Ended, Reserved, Reserving, receipt_ttl};
 use super::series::{LimitSeries, record, record_settled};
 use super::subjects::Subjects;
 use super::tally::{Outcome, Tally};
@@ -98,7 +98,7 @@ async fn connect(args: &ReplayArgs) -> anyhow::Result<(CostGuard, String)> {
     let prefix = args.prefix.clone().unwrap_or_else(|| own_prefix("replay"));
     let mut builder = CostGuard::builder().prefix(&prefix);
     if args.reserve.reserve {
-        builder = builder.receipt_ttl(RECEIPT_TTL);
+        builder = builder.receipt_ttl(receipt_ttl(args.url.is_some()));
     }
     let Some(url) = &args.url else {
         eprintln!("deciding on the embedded engine, which keeps nothing; --url decides on a server");
