@@ -17,7 +17,7 @@ pub use admit::Admit;
 pub use charge::{Charge, Charged};
 pub use count::{Count, Counted};
 pub use hold::{
-    Extend, FindHold, Grow, Growth, HeldAmount, Hold, ListHolds, OpenHold, OpenHolds, Release, Reserve, Settle,
-    Settled, SettledLimit,
+    Extend, FindHold, Grow, Growth, HeldAmount, Hold, HoldState, ListHolds, OpenHold, OpenHolds, Release, Reserve,
+    Settle, Settled, SettledLimit,
 };
 pub use peek::{Peek, Statement, StatementLine};

@@ -68,7 +68,11 @@ async fn one_task(
 ) -> anyhow::Result<(Histogram<u64>, Instant, Instant)> {
     let mut latencies_ns = Histogram::new(3)?;
     // The first request brings the script to the store, and is not counted. The others wait for it even when it fails.
-    let first = requests.send(&guard).await;
+    let first = async {
+        requests.prepare(&guard).await?;
+        requests.send(&guard).await
+    };
+    let first = first.await;
     start.wait().await;
     first?;
     let began = Instant::now();
@@ -77,6 +81,8 @@ async fn one_task(
         if now.duration_since(began) >= share.time {
             break;
         }
+        requests.prepare(&guard).await?;
+        now = Instant::now();
         requests.send(&guard).await?;
         let after = Instant::now();
         latencies_ns.record(u64::try_from(after.duration_since(now).as_nanos())?)?;

@@ -17,7 +17,8 @@ pub(crate) use end::Endings;
 pub use end::{Release, Settle, Settled, SettledLimit};
 pub use find::FindHold;
 pub use list::{HeldAmount, ListHolds, OpenHold, OpenHolds};
-pub(crate) use record::{Record, State};
+pub use record::HoldState;
+pub(crate) use record::Record;
 pub use reserve::Reserve;
 
 use super::engine::{Answer, Engine};
@@ -94,7 +95,13 @@ impl Hold {
     /// another process.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.record.state != State::Open
+        self.record.state != HoldState::Open
+    }
+
+    /// How it stood when this handle was made: `settle` and `release` of this handle do not show.
+    #[must_use]
+    pub fn state(&self) -> HoldState {
+        self.record.state
     }
 
     /// Every limit of the policy, in its order, with this hold in `held`. Empty for a hold that was found by its id.
@@ -200,7 +207,7 @@ impl fmt::Debug for Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if !self.ended && self.record.state == State::Open {
+        if !self.ended && self.record.state == HoldState::Open {
             Endings::end_in_background(self);
         }
     }
