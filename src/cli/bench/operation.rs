@@ -102,12 +102,13 @@ impl Requests {
         })
     }
 
-    /// Makes what the next request needs, outside the time that is measured: a hold to end.
-    pub(super) async fn prepare(&mut self, guard: &CostGuard) -> anyhow::Result<()> {
-        if matches!(self.operation, Operation::Settle | Operation::Release) {
+    /// Makes what the next request needs, outside the time that is measured: a hold to end. Gives whether it needs any.
+    pub(super) async fn prepare(&mut self, guard: &CostGuard) -> anyhow::Result<bool> {
+        let needed = matches!(self.operation, Operation::Settle | Operation::Release);
+        if needed {
             self.hold = Some(self.reserve(guard).await?);
         }
-        Ok(())
+        Ok(needed)
     }
 
     async fn reserve(&self, guard: &CostGuard) -> anyhow::Result<Hold> {
