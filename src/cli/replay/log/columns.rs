@@ -198,7 +198,7 @@ pub(crate) fn cached_tokens_convention(input: &str, cached: &[&str]) -> Option<C
 
 #[cfg(test)]
 mod tests {
-    use super::{CachedTokens, NAMES, Role, cached_tokens_convention, plain, recognise};
+    use super::{CachedTokens, NAMES, Role, cached_tokens_convention, duration_unit_ms, plain, recognise};
 
     #[test]
     fn the_table_of_names_is_in_the_order_of_the_roles_and_has_no_name_twice() {
@@ -245,6 +245,21 @@ mod tests {
             ("tokens_a", &["tokens_b"], None),
         ] {
             assert_eq!(cached_tokens_convention(input, cached), expected, "{input} {cached:?}");
+        }
+    }
+
+    #[test]
+    fn the_unit_of_a_duration_is_seconds_unless_its_name_says_milliseconds() {
+        for (name, unit_ms) in [
+            ("duration_ms", 1),
+            ("Latency MS", 1),
+            ("durationMs", 1),
+            ("elapsed-milliseconds", 1),
+            ("latency", 1_000),
+            ("duration_seconds", 1_000),
+            ("items", 1_000),
+        ] {
+            assert_eq!(duration_unit_ms(name), unit_ms, "{name}");
         }
     }
 }
