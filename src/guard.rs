@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::model::{Amounts, Counter, Estimate, Meter, Policy, Subject, encode_prefix};
 use crate::ops::request::Request;
-use crate::ops::{Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, Peek, Reserve, Statement};
+use crate::ops::{
+    Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, ListHolds, Peek, Reserve, Statement,
+};
 use crate::store::embedded::Embedded;
 use crate::store::redis::RedisStore;
 use crate::store::{Clock, Store, SystemClock};
@@ -180,6 +182,16 @@ impl CostGuard {
     /// `UnknownHold` when it was never made, or ended longer ago than the guard's `receipt_ttl`.
     pub fn hold<'a>(&'a self, subject: &'a Subject, id: &'a str) -> FindHold<'a> {
         FindHold { engine: &self.engine, subject, id, at: None }
+    }
+
+    /// Lists the open holds under the root of `subject`, whichever of its scopes they count against: for people who ask
+    /// why there is no room. It looks through every key of the store, so it is slow where there are many, and no part of
+    /// serving a request.
+    ///
+    /// # Errors
+    /// `Invalid` when the subject is none; `Unavailable` when the store cannot be reached.
+    pub fn holds<'a>(&'a self, subject: &'a Subject) -> ListHolds<'a> {
+        ListHolds { engine: &self.engine, subject, at: None }
     }
 
     /// Waits until the holds that were dropped are settled or released, and gives how many were not when `timeout` was

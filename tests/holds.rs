@@ -282,3 +282,71 @@ async fn a_statement_says_what_frees_when() {
         assert_eq!(lines[0].frees.iter().map(|(_, amount)| amount / 1_000_000_000).collect::<Vec<_>>(), [10, 20]);
     }
 }
+
+#[tokio::test]
+async fn open_holds_are_listed_under_their_root_whatever_their_ids_and_until_they_free() {
+    for guard in guards("list").await {
+        let policy = daily("100");
+        // A pattern that another root would match, too.
+        let (root, other_root) = ("a*[b]?\\", "axb?\\");
+        let subject = |root: &str| Subject::new(root).scope("user", "alice");
+        let ids = ["*", "[a-z]", "?", "back\\slash", "a:b{c} d%"];
+        for (place, id) in ids.iter().enumerate() {
+            let at = noon() + TimeDelta::milliseconds(i64::try_from(place).unwrap());
+            let reserve = |root| {
+                let subject = subject(root);
+                let (guard, policy) = (guard.clone(), policy.clone());
+                async move {
+                    let reserve = guard.reserve(&policy, &subject, usd("2")).id(id).tag("model", "m=1;x").at(at);
+                    granted(reserve.await.unwrap()).forget();
+                }
+            };
+            reserve(root).await;
+            reserve(other_root).await;
+        }
+        let list = async |at: DateTime<Utc>| {
+            let open = guard.holds(&subject(root)).at(at).await.unwrap();
+            assert!(open.complete && open.now_ms == at.timestamp_millis());
+            open.holds
+        };
+        let later = noon() + TimeDelta::minutes(1);
+        let open = list(later).await;
+        assert_eq!(open.iter().map(|hold| hold.id.as_str()).collect::<Vec<_>>(), ids);
+        assert_eq!(open[0].tags, [("model".to_owned(), "m=1;x".to_owned())]);
+        assert_eq!((open[0].amounts[0].amount, open[0].amounts[0].limit), (2_000_000_000, Some(100_000_000_000)));
+        assert_eq!(
+            (open[1].reserved_ms, open[1].expires_ms - open[1].reserved_ms),
+            (noon().timestamp_millis() + 1, 600_000)
+        );
+
+        guard.hold(&subject(root), "?").at(later).await.unwrap().release().await.unwrap();
+        guard.hold(&subject(root), "*").at(later).await.unwrap().settle(usd("1")).await.unwrap();
+        assert_eq!(list(later).await.iter().map(|hold| hold.id.as_str()).collect::<Vec<_>>(), [ids[1], ids[3], ids[4]]);
+
+        // A hold is listed exactly as long as it counts.
+        for at_ms in [open[1].expires_ms, open[1].frees_ms - 1, open[1].frees_ms] {
+            let at = DateTime::from_timestamp_millis(at_ms).unwrap();
+            let sum: i64 = list(at).await.iter().map(|hold| hold.amounts[0].amount).sum();
+            assert_eq!(sum, guard.peek(&policy, &subject(root)).at(at).await.unwrap()[0].held, "at {at}");
+        }
+        assert_eq!(guard.holds(&Subject::new("nobody")).await.unwrap().holds, []);
+    }
+}
+
+#[tokio::test]
+async fn a_search_for_keys_ends_at_its_bound_and_says_so() {
+    for guard in guards("bound").await {
+        let (policy, alice) = (daily("100"), alice());
+        for id in 0..5 {
+            granted(guard.reserve(&policy, &alice, usd("1")).id(&id.to_string()).await.unwrap()).forget();
+        }
+        let open = guard.holds(&alice).await.unwrap().holds;
+        assert_eq!(open.len(), 5, "by the store's own clock");
+        let (prefix, _) = open[0].amounts[0].key.split_once("cost:").unwrap();
+        let prefix = format!("{prefix}hold:{{acme}}:");
+        for (most, found, complete) in [(4, 4, false), (5, 5, true)] {
+            let keys = guard.store().keys(&prefix, most).await.unwrap();
+            assert_eq!((keys.names.len(), keys.complete), (found, complete));
+        }
+    }
+}

@@ -285,3 +285,90 @@ fn same_decisions(args: &[&str], requests: u64) -> [Value; 2] {
     }
     [embedded, server]
 }
+
+/// Calls of 0.10 each: alice's first two overlap for a second, the third begins as the second ends.
+const OVERLAPPING: &str = "ts,user,model,input_tokens,output_tokens,duration_ms\n\
+    1700000000,alice,m,100,0,2000\n\
+    1700000001,alice,m,100,0,2000\n\
+    1700000003,alice,m,100,0,2000\n";
+
+#[test]
+fn calls_that_overlap_compete_for_room_and_a_call_that_ends_makes_room_for_one_that_begins_then() {
+    let folder = Folder::new("0.30");
+    folder.write("log.csv", OVERLAPPING);
+    let report = json(&folder.replay("log.csv", "", &["--reserve", "--estimate-factor", "2"]));
+    assert_eq!((report["granted"].as_u64(), report["denied"].as_u64()), (Some(2), Some(1)));
+    let reserve = &report["reserve"];
+    assert_eq!((reserve["peak_held_nanos"].as_i64(), reserve["peak_calls"].as_u64()), (Some(200_000_000), Some(1)));
+    assert_eq!((reserve["denied_by_holds"].as_u64(), reserve["longest_call_ms"].as_u64()), (Some(1), Some(2_000)));
+    let limit = &report["limits"][0];
+    assert_eq!((limit["peak_held"].as_i64(), limit["denied_by_holds"].as_u64()), (Some(200_000_000), Some(1)));
+    assert_eq!((limit["overdraft"].as_i64(), limit["used"].as_i64()), (Some(0), Some(200_000_000)));
+
+    // By what they cost: all fit, and two are under way at once, never three.
+    let report = json(&folder.replay("log.csv", "", &["--reserve"]));
+    assert_eq!((report["granted"].as_u64(), report["reserve"]["peak_calls"].as_u64()), (Some(3), Some(2)));
+    assert_eq!(report["reserve"]["peak_held_nanos"].as_i64(), Some(200_000_000));
+    let at_once = json(&folder.replay("log.csv", "", &["--reserve", "--latency", "1h"]));
+    assert_eq!(at_once["reserve"]["peak_calls"].as_u64(), Some(3), "--latency counts and not the column");
+    // A denial that nothing held has part in is not one by holds.
+    let too_much = json(&folder.replay("log.csv", "", &["--reserve", "--estimate-factor", "4"]));
+    assert_eq!((too_much["denied"].as_u64(), too_much["reserve"]["denied_by_holds"].as_u64()), (Some(3), Some(0)));
+    // Without --reserve nobody looks at durations.
+    folder.write("log.csv", &OVERLAPPING.replace("2000", "soon"));
+    let plain = json(&folder.replay("log.csv", "", &[]));
+    assert_eq!((plain.get("reserve"), plain["limits"][0].get("peak_held")), (None, None));
+}
+
+#[test]
+fn only_estimates_below_the_truth_can_pass_a_limit() {
+    let folder = Folder::new("0.25");
+    folder.write("log.csv", OVERLAPPING);
+    let overdraft = |more: &[&str]| {
+        let report = json(&folder.replay("log.csv", "", &[&["--reserve"], more].concat()));
+        (report["limits"][0]["overdraft"].as_i64().unwrap(), report["reserve"]["limits_overdrawn"].as_u64().unwrap())
+    };
+    for factor in ["1", "1.000000001", "1.5", "10"] {
+        assert_eq!(overdraft(&["--estimate-factor", factor]), (0, 0), "{factor}");
+    }
+    assert_eq!(overdraft(&["--estimate-factor", "0.1", "--latency", "60s"]), (50_000_000, 1));
+    assert_eq!(overdraft(&["--estimate-output", "0"]), (0, 0));
+    let sample = SAMPLE.into_iter().chain(["--reserve", "--latency", "20min", "--estimate-output", "100000"]);
+    let report = json(&replay(sample));
+    assert_eq!(report["reserve"]["limits_overdrawn"].as_u64(), Some(0));
+    assert!(report["reserve"]["denied_by_holds"].as_u64() > Some(0), "{}", report["reserve"]);
+}
+
+#[test]
+fn a_call_is_charged_in_the_day_in_which_it_began() {
+    let folder = Folder::new("0.10");
+    folder.write("log.csv", "ts,user,model,input_tokens,output_tokens,latency\n\
+        2024-01-01T23:59:59Z,alice,m,100,0,2.5\n2024-01-02T00:00:00Z,alice,m,100,0,2.5\n2024-01-02T00:00:01Z,alice,m,1,0,2.5\n");
+    let report = json(&folder.replay("log.csv", "", &["--reserve"]));
+    assert_eq!((report["granted"].as_u64(), report["reserve"]["denied_by_holds"].as_u64()), (Some(2), Some(1)));
+}
+
+#[test]
+fn embedded_and_server_decide_the_same_with_holds_open() {
+    let more = ["--reserve", "--latency", "20min", "--estimate-factor", "3"];
+    let args: Vec<_> = SAMPLE[..5].iter().copied().chain(more).collect();
+    let [embedded, server] = same_decisions(&args, 169);
+    assert_eq!(embedded["reserve"], server["reserve"]);
+    assert!(embedded["reserve"]["denied_by_holds"].as_u64() > Some(0), "{}", embedded["reserve"]);
+}
+
+#[test]
+fn what_a_replay_with_holds_lacks_is_named_with_what_to_do() {
+    for (more, code, expected) in [
+        (&["--reserve"][..], 1, "give --latency 2s for all of them"),
+        (&["--column", "duration=ms"], 1, "is for --reserve"),
+        (&["--latency", "2s"], 2, "--reserve"),
+        (&["--reserve", "--latency", "2"], 2, "like 2s or 800ms"),
+        (&["--reserve", "--estimate-factor", "0", "--latency", "2s"], 2, "a number above 0, like 1.5"),
+        (&["--reserve", "--column", "duration=-"], 1, "--latency 2s"),
+    ] {
+        let output = replay(SAMPLE.into_iter().chain(more.iter().copied()));
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{expected:?} is not in: {}", stderr(&output));
+    }
+}

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use costguard::store::embedded::Embedded;
-use costguard::store::{RunFuture, ScriptCall, Store};
+use costguard::store::{KeysFuture, RunFuture, ScriptCall, Store};
 use costguard::{
     Amounts, Builder, Correction, CostGuard, Counter, Decision, Hold, Limit, Meter, Money, Policy, Subject, Window,
 };
@@ -194,6 +194,10 @@ impl Store for Recorder {
     fn run<'a>(&'a self, call: &'a ScriptCall) -> RunFuture<'a> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call.clone());
         self.answering.run(call)
+    }
+
+    fn keys<'a>(&'a self, prefix: &'a str, most: usize) -> KeysFuture<'a> {
+        self.answering.keys(prefix, most)
     }
 
     fn describe(&self) -> String {

@@ -1,17 +1,16 @@
 //! `costguard charge`: one charge, by hand or from a shell script.
 
 use std::process::ExitCode;
-use std::str::FromStr;
-use std::time::Duration;
 
-use anyhow::{bail, ensure};
-use costguard::model::Money;
-use costguard::{Amounts, Decision, Denial, LimitState, Meter, Policy};
+use anyhow::ensure;
+use costguard::{Decision, Denial, LimitState};
 use serde::Serialize;
 
+use super::amounts::{AmountArgs, amounts, check};
 use super::output::{print, print_json};
 use super::states::{self, JsonState};
 use super::target::TargetArgs;
+use super::time::people_duration;
 
 /// The exit code of a request that was denied.
 const DENIED: u8 = 3;
@@ -26,13 +25,8 @@ pub(crate) struct ChargeArgs {
     #[command(flatten)]
     target: TargetArgs,
 
-    /// An amount of money, in dollars; short for --amount cost=0.12
-    #[arg(long, value_name = "DOLLARS", allow_negative_numbers = true)]
-    cost: Option<Money>,
-
-    /// An amount of any meter; may be repeated. A policy's `requests` count one unless given
-    #[arg(long = "amount", value_name = "METER=N")]
-    amounts: Vec<AmountArg>,
+    #[command(flatten)]
+    amounts: AmountArgs,
 
     /// An id of your own for this operation: however often it is sent, it happens once (for 24 hours)
     #[arg(long, value_name = "ID")]
@@ -53,24 +47,6 @@ Exit codes:
 Examples:
   costguard charge --url redis://localhost:6379 --policy policy.toml --scope user=alice --cost 0.12 --admit
   costguard charge --scope user=alice --per day --amount tokens=500 --id call-4711     with $COSTGUARD_URL set";
-
-/// One `--amount`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct AmountArg {
-    meter: Meter,
-    amount: i64,
-}
-
-impl FromStr for AmountArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (meter, amount) = text.split_once('=').ok_or("expected METER=N, like tokens=500")?;
-        let meter = Meter::new(meter).map_err(|error| error.to_string())?;
-        let amount = meter.parse_amount(amount).map_err(|error| error.to_string())?;
-        Ok(Self { meter, amount })
-    }
-}
 
 /// What came out. `retry_after_ms` is null where waiting does not help.
 #[derive(Default, Serialize)]
@@ -95,13 +71,15 @@ struct JsonDenied {
 
 pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
     let target = &args.target;
-    let amounts = args.amounts()?;
-    let meters: Vec<_> = amounts.iter().map(|given| given.meter.clone()).collect();
-    let subject = target.subject()?;
+    let given = args.amounts.given()?;
+    ensure!(!(given.is_empty() && target.counts_freely()), "how much? Give --cost 0.12, or --amount tokens=500");
+    let meters: Vec<_> = given.iter().map(|given| given.meter.clone()).collect();
+    let subject = target.whose.subject()?;
     let policy = target.policy(&meters)?;
-    check(&policy, &meters)?;
-    let given = amounts.into_iter().fold(Amounts::new(), |all, given| all.with(given.meter, given.amount));
-    let guard = target.guard().await?;
+    let counted: Vec<_> = policy.limits().iter().map(|limit| limit.counter().meter()).collect();
+    check(&counted, &meters, "the policy limits")?;
+    let given = amounts(given);
+    let guard = target.whose.guard().await?;
 
     macro_rules! send {
         ($request:expr) => {{
@@ -109,7 +87,7 @@ pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
             if let Some(id) = &args.id {
                 request = request.id(id);
             }
-            if let Some(at) = target.at {
+            if let Some(at) = target.whose.at {
                 request = request.at(at);
             }
             request.await?
@@ -126,47 +104,12 @@ pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
         let charged = send!(guard.charge(&policy, &subject, given));
         Outcome::Done { word: "charged", limits: charged.limits, replayed: charged.replayed }
     };
-    if target.json {
-        print_json(&Json { store: guard.store().describe(), root: target.root()?, ..outcome.to_json() })?;
+    if target.whose.json {
+        print_json(&Json { store: guard.store().describe(), root: target.whose.root()?, ..outcome.to_json() })?;
     } else {
-        print(&outcome.to_text(&target.place(&guard)?)?)?;
+        print(&outcome.to_text(&target.whose.place(&guard)?)?)?;
     }
     Ok(if matches!(outcome, Outcome::Denied(_)) { ExitCode::from(DENIED) } else { ExitCode::SUCCESS })
-}
-
-impl ChargeArgs {
-    fn amounts(&self) -> anyhow::Result<Vec<AmountArg>> {
-        let mut amounts = self.amounts.clone();
-        if let Some(cost) = self.cost {
-            ensure!(cost >= Money::ZERO, "--cost {cost} is negative; a charge adds 0 or more");
-            amounts.insert(0, AmountArg { meter: Meter::COST, amount: cost.nanos() });
-        }
-        for (place, given) in amounts.iter().enumerate() {
-            let twice = amounts[..place].iter().any(|other| other.meter == given.meter);
-            ensure!(!twice, "two amounts of {} are given; give their sum", given.meter);
-        }
-        if amounts.is_empty() && self.target.counts_freely() {
-            bail!("how much? Give --cost 0.12, or --amount tokens=500");
-        }
-        Ok(amounts)
-    }
-}
-
-/// An amount that no limit counts would be lost, and one that is missing would never fill its budget.
-fn check(policy: &Policy, given: &[Meter]) -> anyhow::Result<()> {
-    let counted: Vec<_> = policy.limits().iter().map(|limit| limit.counter().meter()).collect();
-    if let Some(meter) = given.iter().find(|meter| !counted.contains(meter)) {
-        bail!(
-            "nothing here counts {meter}, so that amount would be lost; leave it out, or add a limit on it to the policy"
-        );
-    }
-    match counted.iter().find(|meter| **meter != &Meter::REQUESTS && !given.contains(meter)) {
-        Some(meter) if **meter == Meter::COST => {
-            bail!("the policy limits cost: give --cost DOLLARS (0 if there is none)")
-        }
-        Some(meter) => bail!("the policy limits {meter}: give --amount {meter}=N (0 if there are none)"),
-        None => Ok(()),
-    }
 }
 
 #[derive(Debug)]
@@ -206,43 +149,5 @@ impl Outcome {
             }
         };
         Ok(format!("{headline}\n\n{}", states::to_table(limits)?))
-    }
-}
-
-/// A duration in its two largest units, rounded up to the second: `3 h 12 min`.
-fn people_duration(duration: Duration) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-    let mut left_s = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-    let mut parts = Vec::new();
-    for (unit_s, unit) in UNITS {
-        if left_s >= unit_s && parts.len() < 2 {
-            parts.push(format!("{} {unit}", left_s / unit_s));
-            left_s %= unit_s;
-        }
-    }
-    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn amounts_are_read_in_the_unit_of_their_meter() {
-        assert_eq!("cost=0.12".parse(), Ok(AmountArg { meter: Meter::COST, amount: 120_000_000 }));
-        assert_eq!("tokens=500".parse(), Ok(AmountArg { meter: Meter::TOKENS, amount: 500 }));
-        for text in ["tokens", "tokens=", "tokens=0.5", "tokens=-1", "=5", "cost=much"] {
-            assert!(text.parse::<AmountArg>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn durations_are_shown_in_their_two_largest_units() {
-        let shown = |ms| people_duration(Duration::from_millis(ms));
-        assert_eq!(shown(0), "0 s");
-        assert_eq!(shown(1), "1 s");
-        assert_eq!(shown(61_000), "1 min 1 s");
-        assert_eq!(shown(11_520_000), "3 h 12 min");
-        assert_eq!(shown(86_405_000), "1 d 5 s");
     }
 }

@@ -1,11 +1,15 @@
 //! The program's subcommands, a module each, and what they share.
 
+mod amounts;
 mod bench;
 mod charge;
+mod hold;
+mod holds;
 mod output;
 mod peek;
 mod replay;
 mod scripts;
+mod statement;
 mod states;
 mod target;
 mod time;
@@ -27,6 +31,9 @@ enum Command {
     Replay(replay::ReplayArgs),
     Charge(charge::ChargeArgs),
     Peek(peek::PeekArgs),
+    Statement(statement::StatementArgs),
+    Holds(holds::HoldsArgs),
+    Hold(hold::HoldArgs),
     Scripts(scripts::ScriptsArgs),
     Bench(bench::BenchArgs),
 }
@@ -40,6 +47,9 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             Command::Replay(args) => replay::run(args).await.map(done),
             Command::Charge(args) => charge::run(args).await,
             Command::Peek(args) => peek::run(args).await.map(done),
+            Command::Statement(args) => statement::run(args).await.map(done),
+            Command::Holds(args) => holds::run(args).await.map(done),
+            Command::Hold(args) => hold::run(args).await.map(done),
             Command::Scripts(args) => scripts::run(args).await.map(done),
             Command::Bench(args) => bench::run(args).await.map(done),
         }

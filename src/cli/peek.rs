@@ -32,17 +32,17 @@ struct Json<'a> {
 
 pub(crate) async fn run(args: PeekArgs) -> anyhow::Result<()> {
     let target = &args.target;
-    let subject = target.subject()?;
+    let subject = target.whose.subject()?;
     let policy = target.policy(&[Meter::COST])?;
-    let guard = target.guard().await?;
+    let guard = target.whose.guard().await?;
     let mut peek = guard.peek(&policy, &subject);
-    if let Some(at) = target.at {
+    if let Some(at) = target.whose.at {
         peek = peek.at(at);
     }
     let limits = peek.await?;
-    if target.json {
+    if target.whose.json {
         let store = guard.store().describe();
-        return print_json(&Json { store, root: target.root()?, limits: JsonState::all(&limits) });
+        return print_json(&Json { store, root: target.whose.root()?, limits: JsonState::all(&limits) });
     }
-    print(&format!("on {}\n\n{}", target.place(&guard)?, states::to_table(&limits)?))
+    print(&format!("on {}\n\n{}", target.whose.place(&guard)?, states::to_table(&limits)?))
 }

@@ -28,7 +28,12 @@ pub(crate) fn to_table(states: &[LimitState]) -> Result<String, std::fmt::Error>
             state.resets_at().map_or_else(|| "never".to_owned(), |at| people_time(at.timestamp_millis())),
         ]);
     }
-    let mut text = format!("{limits}\n");
+    Ok(format!("{limits}\n{}", remarks(states)?).trim_end().to_owned())
+}
+
+/// What is remarkable about limits, a line each.
+pub(crate) fn remarks<'a>(states: impl IntoIterator<Item = &'a LimitState>) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
     for state in states {
         if let Some(share) = state.crossed {
             write!(text, "\n  {} reached {share} of its limit with this request", name(state))?;
@@ -38,7 +43,7 @@ pub(crate) fn to_table(states: &[LimitState]) -> Result<String, std::fmt::Error>
             write!(text, "\n  {} is {over} over its limit", name(state))?;
         }
     }
-    Ok(text.trim_end().to_owned())
+    Ok(text)
 }
 
 /// One limit for programs. Amounts are in the meter's unit: nanos for `cost`. Times are RFC 3339 in UTC.
@@ -63,7 +68,7 @@ impl JsonState {
         states.iter().map(Self::new).collect()
     }
 
-    fn new(state: &LimitState) -> Self {
+    pub(crate) fn new(state: &LimitState) -> Self {
         let resets_at = state.resets_at().map(|at| rfc3339(at.timestamp_millis()));
         Self {
             scope: state.scope.to_string(),

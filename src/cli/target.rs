@@ -46,22 +46,9 @@ impl ServerArgs {
 
 /// Whose counters, on which server.
 #[derive(Debug, clap::Args)]
-pub(crate) struct TargetArgs {
+pub(crate) struct SubjectArgs {
     #[command(flatten)]
     server: ServerArgs,
-
-    /// The policy: a TOML file of limits
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-
-    /// Without a policy: how often the counter starts over (minute hour day week month quarter year total, 90s, 15m;
-    /// day@Europe/Berlin for another time zone than UTC)
-    #[arg(long, value_name = "WINDOW", conflicts_with = "policy")]
-    per: Option<Window>,
-
-    /// Without a policy: what is counted; may be repeated
-    #[arg(long = "meter", value_name = "NAME", value_parser = Meter::new, conflicts_with = "policy")]
-    meters: Vec<Meter>,
 
     /// Whose counter: a kind that the policy limits, and its id; may be repeated
     #[arg(long = "scope", value_name = "KIND=ID")]
@@ -80,13 +67,33 @@ pub(crate) struct TargetArgs {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     prefix: String,
 
-    /// The time whose windows are meant, like 2026-02-01 or 2026-02-01T13:00:00Z [default: the server's now]
+    /// The time that decides windows and expiry, like 2026-02-01 or 2026-02-01T13:00:00Z [default: the server's now]
     #[arg(long, value_name = "TIME", value_parser = parse_at)]
     pub(crate) at: Option<DateTime<Utc>>,
 
     /// Print one JSON object; amounts in the meter's unit, cost in billionths of a dollar
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which limits, and whose.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TargetArgs {
+    /// The policy: a TOML file of limits
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    /// Without a policy: how often the counter starts over (minute hour day week month quarter year total, 90s, 15m;
+    /// day@Europe/Berlin for another time zone than UTC)
+    #[arg(long, value_name = "WINDOW", conflicts_with = "policy")]
+    per: Option<Window>,
+
+    /// Without a policy: what is counted; may be repeated
+    #[arg(long = "meter", value_name = "NAME", value_parser = Meter::new, conflicts_with = "policy")]
+    meters: Vec<Meter>,
+
+    #[command(flatten)]
+    pub(crate) whose: SubjectArgs,
 }
 
 impl TargetArgs {
@@ -96,7 +103,7 @@ impl TargetArgs {
             (Some(path), _) => Policy::from_file(path)?,
             (None, Some(window)) => {
                 let meters = if self.meters.is_empty() { default_meters } else { &self.meters };
-                let mut kinds: Vec<_> = self.scopes.iter().map(|scope| scope.kind.as_str()).collect();
+                let mut kinds: Vec<_> = self.whose.scopes.iter().map(|scope| scope.kind.as_str()).collect();
                 if kinds.is_empty() {
                     kinds.push(GLOBAL);
                 }
@@ -109,7 +116,7 @@ impl TargetArgs {
         for limit in policy.limits() {
             let kind = limit.counter().scope_kind();
             ensure!(
-                kind == GLOBAL || self.scopes.iter().any(|scope| scope.kind == kind),
+                kind == GLOBAL || self.whose.scopes.iter().any(|scope| scope.kind == kind),
                 "the policy limits per {kind}: say which, --scope {kind}=ID"
             );
         }
@@ -120,7 +127,9 @@ impl TargetArgs {
     pub(crate) fn counts_freely(&self) -> bool {
         self.policy.is_none() && self.meters.is_empty()
     }
+}
 
+impl SubjectArgs {
     /// The root of their keys; `None` for plain ones.
     pub(crate) fn root(&self) -> anyhow::Result<Option<&str>> {
         if self.plain {

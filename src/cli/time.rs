@@ -1,5 +1,7 @@
 //! Times: reading them in the ways logs and people write them, and showing them.
 
+use std::time::Duration;
+
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
 
 /// Reads a timestamp into milliseconds since the Unix epoch; finer digits are cut off.
@@ -19,6 +21,44 @@ pub(crate) fn parse_time_ms(text: &str) -> Result<i64, String> {
             "not a time: {text:?} (expected like 2024-05-01T12:00:00Z, 2024-05-01 12:00:00 or Unix seconds)"
         )),
     }
+}
+
+/// Reads a duration into whole milliseconds, rounded up: `2s`, `800ms`, `1.5 min`. A number without a unit is in units of
+/// `plain_unit_ms`, where there is one. No float is involved.
+pub(crate) fn parse_duration_ms(text: &str, plain_unit_ms: Option<i64>) -> Option<i64> {
+    let text = text.trim();
+    let number_len = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(number_len);
+    let unit_ms = match unit.trim() {
+        "" => plain_unit_ms?,
+        "ms" => 1,
+        "s" | "sec" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    // Twelve digits are finer than anybody measures; the product of the last two fits.
+    let digits: String = fraction.chars().chain("000000000000".chars()).take(12).collect();
+    let part_ms = (digits.parse::<i128>().ok()? * i128::from(unit_ms) + 999_999_999_999) / 1_000_000_000_000;
+    whole.parse::<i64>().ok()?.checked_mul(unit_ms)?.checked_add(i64::try_from(part_ms).ok()?)
+}
+
+/// A duration in its two largest units, rounded up to the second: `3 h 12 min`.
+pub(crate) fn people_duration(duration: Duration) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+    let mut left_s = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    let mut parts = Vec::new();
+    for (unit_s, unit) in UNITS {
+        if left_s >= unit_s && parts.len() < 2 {
+            parts.push(format!("{} {unit}", left_s / unit_s));
+            left_s %= unit_s;
+        }
+    }
+    if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
 }
 
 /// A time for people, in UTC, to the second.
@@ -77,7 +117,7 @@ fn parse_unix(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_time_ms;
+    use super::*;
 
     #[test]
     fn every_way_of_writing_a_time_is_read_to_the_millisecond() {
@@ -101,6 +141,36 @@ mod tests {
         ] {
             assert_eq!(parse_time_ms(text), Ok(expected_ms), "{text}");
         }
+    }
+
+    #[test]
+    fn durations_are_read_in_their_unit_and_rounded_up() {
+        let read = |text| parse_duration_ms(text, Some(1_000));
+        for (text, expected_ms) in [
+            ("2s", 2_000),
+            ("800ms", 800),
+            ("1.5 min", 90_000),
+            ("1h", 3_600_000),
+            ("0.0001", 1),
+            ("2.843000001", 2_844),
+            ("0", 0),
+        ] {
+            assert_eq!(read(text), Some(expected_ms), "{text}");
+        }
+        for text in ["", "s", "-1s", "1.2.3s", "2 weeks", ".5s", "99999999999999999999s"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert_eq!(parse_duration_ms("2", None), None);
+    }
+
+    #[test]
+    fn durations_are_shown_in_their_two_largest_units() {
+        let shown = |ms| people_duration(Duration::from_millis(ms));
+        assert_eq!(shown(0), "0 s");
+        assert_eq!(shown(1), "1 s");
+        assert_eq!(shown(61_000), "1 min 1 s");
+        assert_eq!(shown(11_520_000), "3 h 12 min");
+        assert_eq!(shown(86_405_000), "1 d 5 s");
     }
 
     #[test]

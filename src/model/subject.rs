@@ -164,7 +164,6 @@ impl Subject {
     }
 
     /// What the keys of this subject's holds begin with.
-    #[expect(dead_code, reason = "the listing of holds uses it")]
     pub(crate) fn hold_keys(&self, prefix: &str) -> Result<String> {
         self.check()?;
         Ok(self.own_key(prefix, "hold"))

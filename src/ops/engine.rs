@@ -98,7 +98,7 @@ impl Engine {
         looks(self.writes.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn now_ms(&self) -> i64 {
+    pub(crate) fn now_ms(&self) -> i64 {
         self.clock.now_ms().saturating_add(self.offset_ms.load(Ordering::Relaxed))
     }
 }

@@ -16,5 +16,8 @@ pub use adjust::{Adjust, Adjusted, Adjustment, Adjustments, Correction};
 pub use admit::Admit;
 pub use charge::{Charge, Charged};
 pub use count::{Count, Counted};
-pub use hold::{Extend, FindHold, Grow, Growth, Hold, Release, Reserve, Settle, Settled, SettledLimit};
+pub use hold::{
+    Extend, FindHold, Grow, Growth, HeldAmount, Hold, HoldState, ListHolds, OpenHold, OpenHolds, Release, Reserve,
+    Settle, Settled, SettledLimit,
+};
 pub use peek::{Peek, Statement, StatementLine};

@@ -31,6 +31,8 @@ pub enum Op {
     Grow,
     /// Reads the record of a hold.
     Hold,
+    /// Reads the records of holds that are open.
+    Holds,
 }
 
 /// What one script takes and gives, in the words of its file's header.
@@ -55,7 +57,7 @@ pub struct Contract {
 
 impl Op {
     /// Every operation, in the order of their discriminants.
-    pub const ALL: [Op; 12] = [
+    pub const ALL: [Op; 13] = [
         Op::Charge,
         Op::Admit,
         Op::Count,
@@ -68,6 +70,7 @@ impl Op {
         Op::Extend,
         Op::Grow,
         Op::Hold,
+        Op::Holds,
     ];
 
     /// Whether it changes anything.
@@ -200,6 +203,15 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         args: "(none)",
         reply: &["HELD record"],
         errors: "UNKNOWN_HOLD",
+        flags: "flags=no-writes",
+    },
+    Contract {
+        name: "holds",
+        purpose: "reads, of some holds, those that are open and still count.",
+        keys: "hold...",
+        args: "[now_ms]",
+        reply: &["OPEN now_ms (place record)..."],
+        errors: "(none)",
         flags: "flags=no-writes",
     },
 ];

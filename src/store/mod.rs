@@ -46,6 +46,18 @@ pub enum Reply {
 /// The future of [`Store::run`].
 pub type RunFuture<'a> = Pin<Box<dyn Future<Output = Result<Reply>> + Send + 'a>>;
 
+/// The keys that [`Store::keys`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// Their names, sorted, each once.
+    pub names: Vec<String>,
+    /// Whether these are all; false when there are more than were asked for.
+    pub complete: bool,
+}
+
+/// The future of [`Store::keys`].
+pub type KeysFuture<'a> = Pin<Box<dyn Future<Output = Result<Keys>> + Send + 'a>>;
+
 /// Runs script calls. It knows keys and arguments, not what they mean.
 pub trait Store: fmt::Debug + Send + Sync {
     /// Runs one call atomically and gives its reply.
@@ -54,6 +66,14 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// `Unavailable` when the call cannot have reached the store, `Ambiguous` when it may have and no reply came,
     /// `Store` when the store refused to run it. What the script itself answers, errors too, is a [`Reply`].
     fn run<'a>(&'a self, call: &'a ScriptCall) -> RunFuture<'a>;
+
+    /// Looks through every key of the store for those that begin with `prefix`, and gives `most` of them at most. For
+    /// people who look for something: its time grows with all that the store holds, whomever it belongs to. Keys that are
+    /// made or removed meanwhile may be there or not.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store cannot be reached, `Store` when it refuses.
+    fn keys<'a>(&'a self, prefix: &'a str, most: usize) -> KeysFuture<'a>;
 
     /// What this store is, for people and logs: `embedded`, `redis://host:6379/0`. Never a password.
     fn describe(&self) -> String;

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use anyhow::bail;
 use costguard::model::{Counter, Meter, Money, Policy, Subject, Window};
-use costguard::{Amounts, Correction, CostGuard, Decision, Limit, Result};
+use costguard::{Amounts, Correction, CostGuard, Decision, Hold, Limit, Result};
 
 /// Counters start over every hour, so that a server is rid of them soon.
 const WINDOW_S: u32 = 3_600;
+
+/// Holds that nobody ends live so long.
+const HOLD_TTL: Duration = Duration::from_secs(60);
 
 /// An operation as it is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +22,24 @@ pub(super) enum Operation {
     Count,
     Peek,
     Adjust,
+    Reserve,
+    Settle,
+    Release,
 }
 
 impl Operation {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Charge, Self::ChargeWithId, Self::Admit, Self::Deny, Self::Count, Self::Peek, Self::Adjust];
+    pub(super) const ALL: [Self; 10] = [
+        Self::Charge,
+        Self::ChargeWithId,
+        Self::Admit,
+        Self::Deny,
+        Self::Count,
+        Self::Peek,
+        Self::Adjust,
+        Self::Reserve,
+        Self::Settle,
+        Self::Release,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -33,6 +50,9 @@ impl Operation {
             Self::Count => "count",
             Self::Peek => "peek, 3 limits",
             Self::Adjust => "adjust",
+            Self::Reserve => "reserve, 3 limits",
+            Self::Settle => "settle, 3 limits",
+            Self::Release => "release, 3 limits",
         }
     }
 
@@ -43,7 +63,9 @@ impl Operation {
         let user = most("user", Meter::COST);
         match self {
             Self::Charge | Self::ChargeWithId | Self::Count | Self::Adjust => Policy::new([user]),
-            Self::Admit | Self::Peek => Policy::new([user, most("user", Meter::TOKENS), most("org", Meter::COST)]),
+            Self::Admit | Self::Peek | Self::Reserve | Self::Settle | Self::Release => {
+                Policy::new([user, most("user", Meter::TOKENS), most("org", Meter::COST)])
+            }
             // The last of the limits refuses: nothing is cut short.
             Self::Deny => {
                 let nothing = Limit::new(Counter::new("org", Meter::COST, window), 0);
@@ -62,6 +84,8 @@ pub(super) struct Requests {
     policy: Policy,
     subject: Subject,
     amounts: Amounts,
+    /// What the next request ends.
+    hold: Option<Hold>,
 }
 
 impl Requests {
@@ -74,11 +98,30 @@ impl Requests {
             policy: operation.policy()?,
             subject: Subject::new(&root).scope("org", "acme").scope("user", "alice"),
             amounts: Amounts::cost(Money::from_nanos(1_000)).tokens(1),
+            hold: None,
         })
     }
 
+    /// Makes what the next request needs, outside the time that is measured: a hold to end. Gives whether it needs any.
+    pub(super) async fn prepare(&mut self, guard: &CostGuard) -> anyhow::Result<bool> {
+        let needed = matches!(self.operation, Operation::Settle | Operation::Release);
+        if needed {
+            self.hold = Some(self.reserve(guard).await?);
+        }
+        Ok(needed)
+    }
+
+    async fn reserve(&self, guard: &CostGuard) -> anyhow::Result<Hold> {
+        match guard.reserve(&self.policy, &self.subject, self.amounts.clone()).ttl(HOLD_TTL).await? {
+            Decision::Granted(hold) => Ok(hold),
+            Decision::Denied(_) => {
+                bail!("a reservation was denied, though there is room; does another run use this store?")
+            }
+        }
+    }
+
     /// Sends one and waits for its answer.
-    pub(super) async fn send(&mut self, guard: &CostGuard) -> Result<()> {
+    pub(super) async fn send(&mut self, guard: &CostGuard) -> anyhow::Result<()> {
         self.sent += 1;
         let Self { policy, subject, .. } = self;
         match self.operation {
@@ -103,6 +146,16 @@ impl Requests {
                 let counter = policy.limits()[0].counter();
                 guard.adjust(subject, counter, Correction::Add(1), "a benchmark").await?;
             }
+            // Left to expire, as they pile up in a service: what is open must not slow the next.
+            Operation::Reserve => self.reserve(guard).await?.forget(),
+            Operation::Settle | Operation::Release => {
+                let Some(mut hold) = self.hold.take() else { bail!("there is no hold to end") };
+                if self.operation == Operation::Settle {
+                    hold.settle(self.amounts.clone()).await?;
+                } else {
+                    hold.release().await?;
+                }
+            }
         }
         Ok(())
     }
@@ -118,14 +171,17 @@ mod tests {
         for operation in Operation::ALL {
             let mut requests = Requests::new(operation, 0).unwrap();
             for _ in 0..3 {
+                requests.prepare(&guard).await.unwrap();
                 requests.send(&guard).await.unwrap();
             }
             let used: Vec<_> = guard.peek(&requests.policy, &requests.subject).await.unwrap();
+            let held = if operation == Operation::Reserve { vec![3_000, 3, 3_000] } else { vec![0; used.len()] };
+            assert_eq!(used.iter().map(|state| state.held).collect::<Vec<_>>(), held, "{operation:?}");
             let used: Vec<_> = used.iter().map(|state| state.used).collect();
             let expected: &[i64] = match operation {
                 Operation::Charge | Operation::ChargeWithId => &[3_000],
-                Operation::Admit => &[3_000, 3, 3_000],
-                Operation::Deny | Operation::Peek => &[0, 0, 0],
+                Operation::Admit | Operation::Settle => &[3_000, 3, 3_000],
+                Operation::Deny | Operation::Peek | Operation::Reserve | Operation::Release => &[0, 0, 0],
                 Operation::Count => &[0],
                 Operation::Adjust => &[3],
             };

@@ -21,6 +21,7 @@ pub(super) struct Effort {
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) latencies_ns: Histogram<u64>,
+    /// The share of the time that went into what is measured and not into preparing it.
     elapsed: Duration,
 }
 
@@ -49,14 +50,20 @@ pub(super) async fn measure(
         running.spawn(one_task(guard.clone(), requests, share, Arc::clone(&start)));
     }
     let mut latencies_ns = Histogram::new(3)?;
-    let (mut began, mut ended) = (None, None);
+    let (mut began, mut ended, mut busy, mut preparing) = (None, None, Duration::ZERO, Duration::ZERO);
     while let Some(finished) = running.join_next().await {
-        let (latencies, from, until) = finished??;
+        let (latencies, from, until, spent) = finished??;
         latencies_ns.add(latencies)?;
+        busy += spent.0;
+        preparing += spent.1;
         began = Some(began.map_or(from, |first: Instant| first.min(from)));
         ended = Some(ended.map_or(until, |last: Instant| last.max(until)));
     }
     let elapsed = began.zip(ended).map_or(Duration::ZERO, |(from, until)| until.duration_since(from));
+    let elapsed = match preparing.as_nanos() {
+        0 => elapsed,
+        preparing => share_of(elapsed, busy.as_nanos(), preparing),
+    };
     Ok(Measured { latencies_ns, elapsed })
 }
 
@@ -65,26 +72,42 @@ async fn one_task(
     mut requests: Requests,
     share: Effort,
     start: Arc<Barrier>,
-) -> anyhow::Result<(Histogram<u64>, Instant, Instant)> {
+) -> anyhow::Result<(Histogram<u64>, Instant, Instant, (Duration, Duration))> {
     let mut latencies_ns = Histogram::new(3)?;
     // The first request brings the script to the store, and is not counted. The others wait for it even when it fails.
-    let first = requests.send(&guard).await;
+    let first = async {
+        requests.prepare(&guard).await?;
+        requests.send(&guard).await
+    };
+    let first = first.await;
     start.wait().await;
     first?;
     let began = Instant::now();
-    let mut now = began;
+    let (mut now, mut busy, mut preparing) = (began, Duration::ZERO, Duration::ZERO);
     for _ in 0..share.operations {
         if now.duration_since(began) >= share.time {
             break;
         }
+        if requests.prepare(&guard).await? {
+            let prepared = Instant::now();
+            preparing += prepared.duration_since(now);
+            now = prepared;
+        }
         requests.send(&guard).await?;
         let after = Instant::now();
+        busy += after.duration_since(now);
         latencies_ns.record(u64::try_from(after.duration_since(now).as_nanos())?)?;
         // The embedded store answers at once: without this, one task would keep a thread until it is done.
         tokio::task::coop::consume_budget().await;
         now = Instant::now();
     }
-    Ok((latencies_ns, began, now))
+    Ok((latencies_ns, began, now, (busy, preparing)))
+}
+
+/// The part of a time that falls to the first of two parts of the work.
+fn share_of(time: Duration, first: u128, second: u128) -> Duration {
+    let share_ns = time.as_nanos() * first / (first + second).max(1);
+    Duration::from_nanos(u64::try_from(share_ns).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -100,6 +123,12 @@ mod tests {
             assert_eq!(measured.latencies_ns.len(), operations);
             assert!(measured.per_second() > 0);
         }
+    }
+
+    #[test]
+    fn what_is_prepared_takes_its_share_of_the_time() {
+        assert_eq!(share_of(Duration::from_secs(9), 1, 2), Duration::from_secs(3));
+        assert_eq!(share_of(Duration::from_secs(9), 0, 0), Duration::ZERO);
     }
 
     #[tokio::test]

@@ -1,10 +1,12 @@
 //! `costguard replay`: what would this policy have done to that traffic?
 
+mod estimate;
 mod log;
 mod options;
 mod plot;
 mod pricing;
 mod report;
+mod reserve;
 mod run;
 mod series;
 mod subjects;

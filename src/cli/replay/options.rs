@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use costguard::model::Money;
 
+use super::estimate::ReserveArgs;
 use super::log::{CachedTokens, Format, Role};
 
 /// What would this policy have done to that traffic?
@@ -54,7 +55,7 @@ pub(crate) struct ReplayArgs {
     pub(crate) format: Option<Format>,
 
     /// Use this column for that role (`timestamp=ts`); `ROLE=-` leaves the role out. Roles: timestamp, model, input,
-    /// output, cache-read, cache-write, cache-write-5m, cache-write-1h, reasoning, service-tier, cost
+    /// output, cache-read, cache-write, cache-write-5m, cache-write-1h, reasoning, service-tier, cost, duration
     #[arg(long = "column", value_name = "ROLE=NAME")]
     pub(crate) columns: Vec<ColumnArg>,
 
@@ -69,6 +70,9 @@ pub(crate) struct ReplayArgs {
     /// What to do with a model that has no price: `skip` the call, or `charge=AMOUNT` in USD for it [default: stop]
     #[arg(long, value_name = "skip|charge=AMOUNT")]
     pub(crate) unknown_model: Option<UnknownModel>,
+
+    #[command(flatten)]
+    pub(crate) reserve: ReserveArgs,
 
     /// Print the report as one JSON object
     #[arg(long)]
@@ -86,6 +90,7 @@ pub(crate) struct ReplayArgs {
 const EXAMPLES: &str = "\
 Examples:
   costguard replay examples/sample-log.csv --policy examples/policy.toml --prices examples/prices.json
+  costguard replay calls.csv --policy p.toml --prices prices.json --reserve --estimate-output 4096 --latency 8s
   costguard replay calls.jsonl --policy p.toml --prices prices.json --scope user=@metadata.user_id --json
   zcat logs/*.gz | costguard replay - --format jsonl --policy p.toml --prices prices.json --scope org=acme";
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use costguard::ErrorKind;
-use costguard::model::{Money, PriceCatalogue};
+use costguard::model::{Money, PriceCatalogue, Usage};
 
 use super::log::LogRow;
 use super::options::UnknownModel;
@@ -46,14 +46,15 @@ impl Pricing {
         row.model.as_deref().or(default).unwrap_or(NO_MODEL)
     }
 
-    pub(crate) fn price(&self, row: &LogRow, model: &str) -> Priced {
+    /// Prices a row, by another usage than its own where one is given.
+    pub(crate) fn price(&self, row: &LogRow, model: &str, usage: Option<Usage>) -> Priced {
         let (prices, unknown) = match self {
             Self::Recorded => {
                 return row.cost.map_or_else(|| Priced::Bad("the row has no cost".to_owned()), Priced::Cost);
             }
             Self::Catalogue { prices, unknown } => (prices, unknown),
         };
-        match prices.cost(model, &row.usage.unwrap_or_default()) {
+        match prices.cost(model, &usage.or(row.usage).unwrap_or_default()) {
             Ok(cost) => Priced::Cost(cost),
             Err(error) if error.kind() == ErrorKind::UnknownModel => match unknown {
                 Some(UnknownModel::Skip) => Priced::Skipped,

@@ -6,9 +6,11 @@ use std::time::Duration;
 use comfy_table::Table;
 use serde::Serialize;
 
+use super::estimate::EstimateBy;
+use super::reserve::Sums;
 use super::tally::{LimitTally, Tally, Totals};
 use crate::cli::output::table;
-use crate::cli::time::{people_time, rfc3339};
+use crate::cli::time::{people_duration, people_time, rfc3339};
 
 /// How many scopes a report lists.
 const TOP_SCOPES: usize = 10;
@@ -24,6 +26,8 @@ pub(crate) struct Report {
     /// What this run's keys begin with.
     pub(crate) prefix: String,
     pub(crate) tally: Tally,
+    /// With --reserve: how calls were estimated, and what their holds came to.
+    pub(crate) reserved: Option<(EstimateBy, Sums)>,
     pub(crate) bad_rows: u64,
     /// Calls left out because their model has no price.
     pub(crate) unknown_models: u64,
@@ -53,7 +57,8 @@ impl Report {
             unknown_models: self.unknown_models,
             first_at: self.tally.first_ms.map(rfc3339),
             last_at: self.tally.last_ms.map(rfc3339),
-            limits: self.tally.limits.iter().map(JsonLimit::new).collect(),
+            reserve: self.reserved.map(|(by, sums)| JsonReserve::new(by, &sums, &self.tally)),
+            limits: self.tally.limits.iter().map(|tally| JsonLimit::new(tally, self.reserved.is_some())).collect(),
             models: self.tally.models().into_iter().map(JsonTotals::new).collect(),
             scopes: self.tally.scopes().into_iter().take(TOP_SCOPES).map(JsonTotals::new).collect(),
             elapsed_ms: u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
@@ -87,6 +92,9 @@ impl Report {
             ]);
         }
         writeln!(text, "\n{limits}")?;
+        if let Some((by, sums)) = &self.reserved {
+            write_reserved(&mut text, *by, sums, &self.tally)?;
+        }
         writeln!(text, "\n{}", totals_table("model", self.tally.models()))?;
         let scopes = self.tally.scopes();
         let beyond = scopes.len().saturating_sub(TOP_SCOPES);
@@ -105,6 +113,49 @@ impl Report {
         write!(text, "{} decisions in {:.1?}, {rate} per second", total.requests(), self.elapsed)?;
         Ok(text)
     }
+}
+
+/// What the holds came to, for people.
+fn write_reserved(text: &mut String, by: EstimateBy, sums: &Sums, tally: &Tally) -> std::fmt::Result {
+    let mut holds = table(&["limit", "most held", "denied for holds alone", "passed by"]);
+    for limit in &tally.limits {
+        holds.add_row([
+            limit.limit.counter().to_string(),
+            limit.amount(limit.peak_held),
+            limit.denied_by_holds.to_string(),
+            limit.amount(limit.overdraft),
+        ]);
+    }
+    writeln!(text, "\n{holds}")?;
+    let longest = people_duration(Duration::from_millis(u64::try_from(sums.longest_ms).unwrap_or(0)));
+    writeln!(text, "\nEach call held {} until it ended; the longest took {longest}.", by.words())?;
+    let calls = if sums.peak_calls == 1 { "call" } else { "calls" };
+    writeln!(
+        text,
+        "At most {} USD were held at once, and {} {calls} were under way.",
+        sums.peak_held, sums.peak_calls
+    )?;
+    match sums.denied_by_holds {
+        0 => writeln!(text, "No call was denied for holds alone.")?,
+        1 => writeln!(text, "1 call was denied for holds alone: had nothing been held, it would have been granted.")?,
+        denied => writeln!(
+            text,
+            "{denied} calls were denied for holds alone: had nothing been held, they would have been granted."
+        )?,
+    }
+    match tally.overdrawn() {
+        0 => writeln!(text, "No limit was passed.")?,
+        1 => writeln!(text, "1 limit was passed, because calls cost more than they held.")?,
+        limits => writeln!(text, "{limits} limits were passed, because calls cost more than they held.")?,
+    }
+    if sums.out_of_order > 0 {
+        writeln!(
+            text,
+            "{} rows are earlier than a row above them: sort the log by time to see how those calls overlap.",
+            sums.out_of_order
+        )?;
+    }
+    Ok(())
 }
 
 /// The fullest window of a limit: how full, whose, which.
@@ -147,11 +198,47 @@ struct Json<'a> {
     unknown_models: u64,
     first_at: Option<String>,
     last_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reserve: Option<JsonReserve>,
     limits: Vec<JsonLimit<'a>>,
     models: Vec<JsonTotals<'a>>,
     scopes: Vec<JsonTotals<'a>>,
     elapsed_ms: u64,
     decisions_per_second: u64,
+}
+
+/// With --reserve. `denied_by_holds` counts the calls that would have been granted had nothing been held.
+#[derive(Serialize)]
+struct JsonReserve {
+    estimate: String,
+    peak_held_nanos: i64,
+    peak_calls: usize,
+    denied_by_holds: u64,
+    limits_overdrawn: usize,
+    longest_call_ms: i64,
+    out_of_order_rows: u64,
+}
+
+impl JsonReserve {
+    fn new(by: EstimateBy, sums: &Sums, tally: &Tally) -> Self {
+        Self {
+            estimate: by.words(),
+            peak_held_nanos: sums.peak_held.nanos(),
+            peak_calls: sums.peak_calls,
+            denied_by_holds: sums.denied_by_holds,
+            limits_overdrawn: tally.overdrawn(),
+            longest_call_ms: sums.longest_ms,
+            out_of_order_rows: sums.out_of_order,
+        }
+    }
+}
+
+/// What one limit's holds came to, in the meter's unit.
+#[derive(Serialize)]
+struct JsonLimitHolds {
+    peak_held: i64,
+    denied_by_holds: u64,
+    overdraft: i64,
 }
 
 /// `limit` and `used` are in the meter's unit: nanos for `cost`. `used` is what the fullest window held, whose and which
@@ -167,10 +254,12 @@ struct JsonLimit<'a> {
     used_in: Option<&'a str>,
     denied: u64,
     first_denied_at: Option<String>,
+    #[serde(flatten)]
+    holds: Option<JsonLimitHolds>,
 }
 
 impl<'a> JsonLimit<'a> {
-    fn new(tally: &'a LimitTally) -> Self {
+    fn new(tally: &'a LimitTally, reserved: bool) -> Self {
         let counter = tally.limit.counter();
         Self {
             scope: counter.scope_kind(),
@@ -182,6 +271,11 @@ impl<'a> JsonLimit<'a> {
             used_in: tally.fullest.as_ref().map(|fullest| fullest.window.as_str()),
             denied: tally.denied,
             first_denied_at: tally.first_denied_ms.map(rfc3339),
+            holds: reserved.then_some(JsonLimitHolds {
+                peak_held: tally.peak_held,
+                denied_by_holds: tally.denied_by_holds,
+                overdraft: tally.overdraft,
+            }),
         }
     }
 }

@@ -2,19 +2,22 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use chrono::DateTime;
-use costguard::{CostGuard, Decision, Policy};
+use chrono::{DateTime, Utc};
+use costguard::{Amounts, CostGuard, Decision, LimitState, Money, Policy, Subject, Usage};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use super::log::{self, BadRow, Log, LogError, LogOptions, LogRow, Need};
+use super::estimate::{EstimateBy, ReserveArgs};
+use super::log::{self, BadRow, Log, LogError, LogOptions, LogRow, Need, Role};
 use super::options::ReplayArgs;
 use super::plot::{self, Panel};
 use super::pricing::{Priced, Pricing};
 use super::report::Report;
-use super::series::{LimitSeries, record};
+use super::reserve::{Call, Ended, Reserved, Reserving, receipt_ttl};
+use super::series::{LimitSeries, record, record_settled};
 use super::subjects::Subjects;
 use super::tally::{Outcome, Tally};
 use crate::cli::output::{OutputFile, print};
@@ -22,6 +25,10 @@ use crate::cli::target::own_prefix;
 
 /// Replays a log against a policy, then reports. Until the last row is decided, nothing is.
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        args.reserve.reserve || args.columns.iter().all(|column| column.role != Role::Duration),
+        "--column duration is for --reserve, which lets calls hold room until they end"
+    );
     let policy = Policy::from_file(&args.policy)?;
     let pricing = Pricing::open(args.prices.as_deref(), args.unknown_model)?;
     let subjects = Subjects::new(&policy, &args.scopes, &args.amounts)?;
@@ -37,10 +44,12 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
         pricing,
         subjects,
         tally: Tally::new(&policy),
+        reserving: args.reserve.reserve.then(|| Reserving::new(args.reserve.estimate_by())),
+        reserve: args.reserve,
         series: plot.is_some().then(|| vec![LimitSeries::default(); policy.limits().len()]),
         policy,
         decisions,
-        default_model: args.model.clone(),
+        default_model: args.model.as_deref().map(Arc::from),
         file: log.name().to_owned(),
         unknown_models: 0,
     };
@@ -49,7 +58,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
     let elapsed = started.elapsed();
     progress.finish_and_clear();
 
-    let Replay { guard, tally, series, decisions, file, unknown_models, .. } = replay;
+    let Replay { guard, tally, series, decisions, file, unknown_models, reserving, .. } = replay;
     if let (Some(mut plot), Some(series)) = (plot, series) {
         plot.write(&draw(&format!("{file} against {}", args.policy.display()), &tally, &series)?)?;
         plot.finish()?;
@@ -63,6 +72,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
         store: guard.store().describe(),
         prefix,
         tally,
+        reserved: reserving.map(|reserving| (reserving.by, reserving.sums)),
         bad_rows,
         unknown_models,
         elapsed,
@@ -79,13 +89,17 @@ fn log_options(args: &ReplayArgs, subjects: &Subjects) -> LogOptions {
         extras: subjects.columns(),
         need,
         need_model: need == Need::Tokens && args.model.is_none(),
+        need_duration: args.reserve.reserve && args.reserve.latency.is_none(),
     }
 }
 
 /// The guard that decides, and the prefix of its keys: this run's own, so that no real budget is touched.
 async fn connect(args: &ReplayArgs) -> anyhow::Result<(CostGuard, String)> {
     let prefix = args.prefix.clone().unwrap_or_else(|| own_prefix("replay"));
-    let builder = CostGuard::builder().prefix(&prefix);
+    let mut builder = CostGuard::builder().prefix(&prefix);
+    if args.reserve.reserve {
+        builder = builder.receipt_ttl(receipt_ttl(args.url.is_some()));
+    }
     let Some(url) = &args.url else {
         eprintln!("deciding on the embedded engine, which keeps nothing; --url decides on a server");
         return Ok((builder.embedded()?, prefix));
@@ -125,10 +139,16 @@ struct Replay {
     tally: Tally,
     series: Option<Vec<LimitSeries>>,
     decisions: Option<OutputFile>,
-    default_model: Option<String>,
+    default_model: Option<Arc<str>>,
     file: String,
     unknown_models: u64,
+    reserve: ReserveArgs,
+    /// With --reserve.
+    reserving: Option<Reserving>,
 }
+
+/// Whether a call was granted, every limit after that, and the places of those that refused.
+type Decided = (bool, Vec<LimitState>, Vec<usize>);
 
 /// What stops a replay, or skips a row.
 enum RowError {
@@ -166,6 +186,7 @@ impl Replay {
                 progress.set_message(format!("{requests} decisions"));
             }
         }
+        self.settle_until(i64::MAX).await?;
         if let (0, Some(bad)) = (self.tally.total.requests(), first_bad) {
             anyhow::bail!("no row could be used, {bad_rows} were bad; the first: {bad}");
         }
@@ -173,40 +194,103 @@ impl Replay {
     }
 
     async fn one(&mut self, row: &LogRow) -> Result<(), RowError> {
-        let model = Pricing::model(row, self.default_model.as_deref());
-        let cost = match self.pricing.price(row, model) {
-            Priced::Cost(cost) => cost,
-            Priced::Skipped => {
-                self.unknown_models += 1;
-                return self.note(row.line, "skipped", &[]).map_err(RowError::Fatal);
-            }
-            Priced::UnknownModel(problem) => {
-                return Err(RowError::Fatal(anyhow::anyhow!(
-                    "{} line {}: {problem}\nGo on without such calls with --unknown-model skip, or charge each an \
-                     amount with --unknown-model charge=0.05",
-                    self.file,
-                    row.line
-                )));
-            }
-            Priced::Bad(problem) => return Err(self.bad(row, problem)),
+        let default_model = self.default_model.clone();
+        let model = Pricing::model(row, default_model.as_deref());
+        let Some(cost) = self.price(row, model, None)? else {
+            self.unknown_models += 1;
+            return self.note(row.line, "skipped", &[]).map_err(RowError::Fatal);
         };
         let (subject, scopes) = self.subjects.subject(row, model).map_err(|problem| self.bad(row, problem))?;
-        let amounts = self.subjects.amounts(row, cost).map_err(|problem| self.bad(row, problem))?;
+        let tokens = row.usage.map(|usage| usage.total_tokens());
+        let amounts = self.subjects.amounts(row, cost, tokens).map_err(|problem| self.bad(row, problem))?;
         let Some(at) = DateTime::from_timestamp_millis(row.at_ms) else {
             return Err(self.bad(row, "the time is out of range".to_owned()));
         };
-        let decision = self.guard.admit(&self.policy, &subject, amounts).at(at).await;
-        let decision = decision.with_context(|| format!("{} line {}", self.file, row.line)).map_err(RowError::Fatal)?;
-        let (granted, limits, refused_by) = match &decision {
-            Decision::Granted(grant) => (true, &grant.limits, &[][..]),
-            Decision::Denied(denial) => (false, &denial.limits, &denial.refused_by[..]),
+        let decided = if let Some(by) = self.reserving.as_ref().map(|reserving| reserving.by) {
+            let (estimate, estimate_cost) = self.estimate(row, model, cost, by)?;
+            let end_ms = self.reserve.end_ms(row).map_err(|problem| self.bad(row, problem))?;
+            let times_ms = (row.at_ms, end_ms);
+            self.hold(&subject, times_ms, (estimate, estimate_cost), amounts).await
+        } else {
+            self.admit(&subject, amounts, at).await
         };
+        let (granted, limits, refused_by) =
+            decided.with_context(|| format!("{} line {}", self.file, row.line)).map_err(RowError::Fatal)?;
+        let (limits, refused_by) = (&limits[..], &refused_by[..]);
         let outcome = Outcome { at_ms: row.at_ms, model, scopes: &scopes, cost, granted, limits, refused_by };
         self.tally.add(&outcome).map_err(RowError::Fatal)?;
         if let Some(series) = &mut self.series {
             record(series, &outcome);
         }
         self.note(row.line, if granted { "granted" } else { "denied" }, refused_by).map_err(RowError::Fatal)
+    }
+
+    /// What a row costs, by another usage than its own where one is given; `None` when it is to be skipped.
+    fn price(&self, row: &LogRow, model: &str, usage: Option<Usage>) -> Result<Option<Money>, RowError> {
+        match self.pricing.price(row, model, usage) {
+            Priced::Cost(cost) => Ok(Some(cost)),
+            Priced::Skipped => Ok(None),
+            Priced::UnknownModel(problem) => Err(RowError::Fatal(anyhow::anyhow!(
+                "{} line {}: {problem}\nGo on without such calls with --unknown-model skip, or charge each an amount \
+                 with --unknown-model charge=0.05",
+                self.file,
+                row.line
+            ))),
+            Priced::Bad(problem) => Err(self.bad(row, problem)),
+        }
+    }
+
+    /// What a row holds, and the money of it.
+    fn estimate(&self, row: &LogRow, model: &str, cost: Money, by: EstimateBy) -> Result<(Amounts, Money), RowError> {
+        let usage = by.usage(row);
+        let cost = match usage {
+            Some(_) => self.price(row, model, usage)?.unwrap_or(cost),
+            None => by.cost(cost),
+        };
+        let tokens = usage.or(row.usage).map(|usage| by.tokens(usage.total_tokens()));
+        let amounts = self.subjects.amounts(row, cost, tokens).map_err(|problem| self.bad(row, problem))?;
+        Ok((amounts, cost))
+    }
+
+    async fn admit(&self, subject: &Subject, amounts: Amounts, at: DateTime<Utc>) -> anyhow::Result<Decided> {
+        Ok(match self.guard.admit(&self.policy, subject, amounts).at(at).await? {
+            Decision::Granted(grant) => (true, grant.limits, Vec::new()),
+            Decision::Denied(denial) => (false, denial.limits, denial.refused_by),
+        })
+    }
+
+    /// Reserves an estimate, after the calls that ended before.
+    async fn hold(
+        &mut self,
+        subject: &Subject,
+        (at_ms, end_ms): (i64, i64),
+        (estimate, estimate_cost): (Amounts, Money),
+        actual: Amounts,
+    ) -> anyhow::Result<Decided> {
+        self.settle_until(at_ms).await?;
+        let Self { guard, policy, reserving: Some(reserving), tally, .. } = self else {
+            anyhow::bail!("a call is held without --reserve");
+        };
+        let call = Call { guard, policy, subject, at_ms, end_ms, estimate, estimate_cost, actual };
+        Ok(match reserving.reserve(call).await? {
+            Reserved::Granted(limits) => (true, limits, Vec::new()),
+            Reserved::Denied(denial, by_holds) => {
+                tally.denied_by_holds(&by_holds);
+                (false, denial.limits, denial.refused_by)
+            }
+        })
+    }
+
+    /// Settles the calls that end until then, soonest first.
+    async fn settle_until(&mut self, until_ms: i64) -> anyhow::Result<()> {
+        let Some(reserving) = &mut self.reserving else { return Ok(()) };
+        while let Some(Ended { at_ms, end_ms, limits }) = reserving.settle_next(until_ms).await? {
+            self.tally.settled(&limits, at_ms)?;
+            if let Some(series) = &mut self.series {
+                record_settled(series, &limits, end_ms);
+            }
+        }
+        Ok(())
     }
 
     fn bad(&self, row: &LogRow, problem: String) -> RowError {

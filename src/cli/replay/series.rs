@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use costguard::Scope;
+use costguard::{LimitState, Scope};
 
 use super::tally::Outcome;
 
@@ -94,6 +94,16 @@ pub(crate) fn record(series: &mut [LimitSeries], call: &Outcome<'_>) {
         if call.refused_by.contains(&place) {
             series.denials.add(level);
         }
+        series.scopes.entry(state.scope.clone()).or_default().add(level);
+    }
+}
+
+/// Takes in where the limits stand after a call was settled. What it cost counts in the windows in which it began, also
+/// when they have ended since.
+pub(crate) fn record_settled(series: &mut [LimitSeries], limits: &[LimitState], end_ms: i64) {
+    for (series, state) in series.iter_mut().zip(limits) {
+        let window_end_ms = state.span_ms.1;
+        let level = Level { at_ms: end_ms.min(window_end_ms - 1), used: state.used, window_end_ms };
         series.scopes.entry(state.scope.clone()).or_default().add(level);
     }
 }

@@ -113,11 +113,11 @@ impl Subjects {
         Ok((subject, scopes))
     }
 
-    /// What a row takes of every meter.
-    pub(crate) fn amounts(&self, row: &LogRow, cost: Money) -> Result<Amounts, String> {
+    /// What a row takes of every meter, with this cost and these tokens.
+    pub(crate) fn amounts(&self, row: &LogRow, cost: Money, tokens: Option<u64>) -> Result<Amounts, String> {
         let mut amounts = Amounts::cost(cost);
-        match row.usage {
-            Some(usage) => amounts = amounts.tokens(usage.total_tokens()),
+        match tokens {
+            Some(tokens) => amounts = amounts.tokens(tokens),
             None if self.needs_tokens => {
                 return Err("the policy limits tokens, and the row has no token counts".to_owned());
             }

@@ -61,6 +61,12 @@ pub(crate) struct LimitTally {
     pub(crate) denied: u64,
     /// When the earliest refused call happened.
     pub(crate) first_denied_ms: Option<i64>,
+    /// The most that was held in any one window of any one scope.
+    pub(crate) peak_held: i64,
+    /// The calls that it refused for what was held, and would not have for what was used.
+    pub(crate) denied_by_holds: u64,
+    /// By how much a settlement passed it at most.
+    pub(crate) overdraft: i64,
 }
 
 impl LimitTally {
@@ -75,6 +81,8 @@ impl LimitTally {
     }
 
     fn add(&mut self, state: &LimitState, at_ms: i64) -> anyhow::Result<()> {
+        self.peak_held = self.peak_held.max(state.held);
+        self.overdraft = self.overdraft.max(state.overdraft());
         if self.fullest.as_ref().is_none_or(|fullest| state.used > fullest.used) {
             let window = state.window.span_at(at_ms)?.name;
             self.fullest = Some(Fullest { used: state.used, scope: state.scope.clone(), window });
@@ -101,6 +109,9 @@ impl Tally {
             fullest: None,
             denied: 0,
             first_denied_ms: None,
+            peak_held: 0,
+            denied_by_holds: 0,
+            overdraft: 0,
         });
         Self { limits: limits.collect(), ..Self::default() }
     }
@@ -122,6 +133,25 @@ impl Tally {
             tally.first_denied_ms = Some(tally.first_denied_ms.map_or(call.at_ms, |first| first.min(call.at_ms)));
         }
         Ok(())
+    }
+
+    /// Takes in where the limits stand after a call of the time `at_ms` was settled.
+    pub(crate) fn settled(&mut self, limits: &[LimitState], at_ms: i64) -> anyhow::Result<()> {
+        self.limits.iter_mut().zip(limits).try_for_each(|(tally, state)| tally.add(state, at_ms))
+    }
+
+    /// Takes in which limits had room for a refused call but for what was held.
+    pub(crate) fn denied_by_holds(&mut self, places: &[usize]) {
+        for &place in places {
+            if let Some(tally) = self.limits.get_mut(place) {
+                tally.denied_by_holds += 1;
+            }
+        }
+    }
+
+    /// How many limits a settlement has passed.
+    pub(crate) fn overdrawn(&self) -> usize {
+        self.limits.iter().filter(|limit| limit.overdraft > 0).count()
     }
 
     /// Models by spend, the largest first.

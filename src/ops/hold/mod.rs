@@ -1,9 +1,10 @@
 //! Holds: money set aside before a call, ended by what the call really cost. Twins of `lua/reserve.lua`, `settle.lua`,
-//! `release.lua`, `extend.lua`, `grow.lua` and `hold.lua`.
+//! `release.lua`, `extend.lua`, `grow.lua`, `hold.lua` and `holds.lua`.
 
 mod change;
 mod end;
 mod find;
+mod list;
 mod record;
 mod reserve;
 
@@ -15,7 +16,9 @@ pub use change::{Extend, Grow, Growth};
 pub(crate) use end::Endings;
 pub use end::{Release, Settle, Settled, SettledLimit};
 pub use find::FindHold;
-pub(crate) use record::{Record, State};
+pub use list::{HeldAmount, ListHolds, OpenHold, OpenHolds};
+pub use record::HoldState;
+pub(crate) use record::Record;
 pub use reserve::Reserve;
 
 use super::engine::{Answer, Engine};
@@ -64,6 +67,12 @@ impl Hold {
         entries.map(|entry| entry.amount).max().unwrap_or(0)
     }
 
+    /// What is held of each counter, in the policy's order.
+    #[must_use]
+    pub fn amounts(&self) -> Vec<HeldAmount> {
+        self.record.amounts()
+    }
+
     /// When it ends by itself, in milliseconds since the epoch by the store's clock.
     #[must_use]
     pub fn expires_ms(&self) -> i64 {
@@ -86,7 +95,13 @@ impl Hold {
     /// another process.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.record.state != State::Open
+        self.record.state != HoldState::Open
+    }
+
+    /// How it stood when this handle was made: `settle` and `release` of this handle do not show.
+    #[must_use]
+    pub fn state(&self) -> HoldState {
+        self.record.state
     }
 
     /// Every limit of the policy, in its order, with this hold in `held`. Empty for a hold that was found by its id.
@@ -192,7 +207,7 @@ impl fmt::Debug for Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if !self.ended && self.record.state == State::Open {
+        if !self.ended && self.record.state == HoldState::Open {
             Endings::end_in_background(self);
         }
     }

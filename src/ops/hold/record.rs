@@ -1,5 +1,6 @@
 //! A hold as it is stored: one line of words.
 
+use super::HeldAmount;
 use crate::error::{Error, Result};
 use crate::model::Meter;
 use crate::ops::engine::unexpected;
@@ -7,10 +8,14 @@ use crate::ops::engine::unexpected;
 /// The most bytes of all tags, encoded.
 const MAX_TAGS_BYTES: usize = 400;
 
+/// How a hold stands. One that nobody ended stays open, also after its expiry, and can still be settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum HoldState {
+    /// Nobody has ended it.
     Open,
+    /// What the call cost was charged.
     Settled,
+    /// All was given back.
     Released,
 }
 
@@ -20,7 +25,7 @@ pub(crate) enum State {
 pub(crate) struct Record {
     /// The line as it is stored: the scripts compare it.
     pub(crate) line: String,
-    pub(crate) state: State,
+    pub(crate) state: HoldState,
     pub(crate) step: i64,
     pub(crate) reserved_ms: i64,
     pub(crate) expires_ms: i64,
@@ -45,9 +50,9 @@ impl Record {
         let mut word = || words.next().ok_or_else(|| unexpected(line));
         let int = |word: &str| word.parse::<i64>().map_err(|_| unexpected(line));
         let state = match word()? {
-            "open" => State::Open,
-            "settled" => State::Settled,
-            "released" => State::Released,
+            "open" => HoldState::Open,
+            "settled" => HoldState::Settled,
+            "released" => HoldState::Released,
             _ => return Err(unexpected(line)),
         };
         let _fingerprint = word()?;
@@ -63,6 +68,16 @@ impl Record {
             entries.push(Entry { key: key.to_owned(), meter, amount: int(amount)?, limit });
         }
         Ok(Self { line: line.to_owned(), state, step, reserved_ms, expires_ms, bucket_ms, tags, entries })
+    }
+
+    pub(crate) fn amounts(&self) -> Vec<HeldAmount> {
+        let held = |Entry { key, meter, amount, limit }: &Entry| HeldAmount {
+            key: key.clone(),
+            meter: meter.clone(),
+            amount: *amount,
+            limit: *limit,
+        };
+        self.entries.iter().map(held).collect()
     }
 }
 

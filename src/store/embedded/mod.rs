@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use self::keyspace::Value;
 use self::session::Session;
 use self::vm::{Source, Vm, lock};
-use super::{Clock, Reply, RunFuture, ScriptCall, Store, SystemClock};
+use super::{Clock, Keys, KeysFuture, Reply, RunFuture, ScriptCall, Store, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 
 /// An in-memory store that runs scripts in this process.
@@ -159,6 +159,21 @@ impl Embedded {
         entries
     }
 
+    fn keys_now(&self, prefix: &str, most: usize) -> Keys {
+        let now_ms = self.clock.now_ms();
+        let mut names = Vec::new();
+        for shard in &self.shards {
+            let _running = lock(&shard.vm);
+            let session = lock(&shard.session);
+            let keys = session.keyspace().iter(now_ms).map(|(key, ..)| key);
+            names.extend(keys.filter(|key| key.starts_with(prefix.as_bytes())).map(shown));
+        }
+        names.sort();
+        let complete = names.len() <= most;
+        names.truncate(most);
+        Keys { names, complete }
+    }
+
     fn shard(&self, keys: &[String]) -> Result<&Shard> {
         let tag = keys.first().and_then(|key| hash_tag(key));
         if keys.iter().skip(1).any(|key| hash_tag(key) != tag) {
@@ -180,6 +195,10 @@ impl Embedded {
 impl Store for Embedded {
     fn run<'a>(&'a self, call: &'a ScriptCall) -> RunFuture<'a> {
         Box::pin(std::future::ready(self.run_now(call)))
+    }
+
+    fn keys<'a>(&'a self, prefix: &'a str, most: usize) -> KeysFuture<'a> {
+        Box::pin(std::future::ready(Ok(self.keys_now(prefix, most))))
     }
 
     fn describe(&self) -> String {

@@ -3,6 +3,7 @@
 mod failure;
 mod reply;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, RedisError, Value};
 
 use self::failure::Failure;
-use super::{Reply, RunFuture, ScriptCall, Store};
+use super::{Keys, KeysFuture, Reply, RunFuture, ScriptCall, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::Script;
 
@@ -20,6 +21,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a call that may be sent again is sent, and the pauses between.
 const RETRY_AFTER: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(150), Duration::from_millis(1000)];
+
+/// How many keys one SCAN looks at: about a millisecond of the server's time.
+const SCAN_COUNT: usize = 1000;
 
 /// One server, over one multiplexed connection that reconnects by itself.
 pub struct RedisStore {
@@ -124,6 +128,23 @@ impl RedisStore {
         self.send(&eval("EVAL", call.script.plain_text(), call)).await
     }
 
+    async fn scan(&self, prefix: &str, most: usize) -> Result<Keys, RedisError> {
+        let pattern = format!("{}*", escape_glob(prefix));
+        let (mut cursor, mut names) = (0, BTreeSet::new());
+        loop {
+            let mut command = redis::cmd("SCAN");
+            command.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
+            let page: (u64, Vec<Vec<u8>>) = redis::from_redis_value(self.send(&command).await?)?;
+            cursor = page.0;
+            // A name that is not UTF-8 is none that we gave.
+            names.extend(page.1.into_iter().filter_map(|name| String::from_utf8(name).ok()));
+            if cursor == 0 || names.len() > most {
+                let complete = names.len() <= most;
+                return Ok(Keys { names: names.into_iter().take(most).collect(), complete });
+            }
+        }
+    }
+
     async fn run_call(&self, call: &ScriptCall) -> Result<Reply> {
         let mut retries = RETRY_AFTER.iter();
         loop {
@@ -153,6 +174,10 @@ impl Store for RedisStore {
         Box::pin(self.run_call(call))
     }
 
+    fn keys<'a>(&'a self, prefix: &'a str, most: usize) -> KeysFuture<'a> {
+        Box::pin(async move { self.scan(prefix, most).await.map_err(|err| failure::error(&err, &self.address, true)) })
+    }
+
     fn describe(&self) -> String {
         self.address.clone()
     }
@@ -162,6 +187,18 @@ impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore").field("address", &self.address).finish_non_exhaustive()
     }
+}
+
+/// Text that as a pattern matches itself only.
+fn escape_glob(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
 }
 
 fn eval(command: &str, script: &str, call: &ScriptCall) -> Cmd {

@@ -16,6 +16,7 @@ pub(crate) enum Role {
     Reasoning,
     ServiceTier,
     Cost,
+    Duration,
 }
 
 /// The names real logs use for each role, best first, compared by [`plain`].
@@ -70,10 +71,29 @@ const NAMES: [(Role, &str, &[&str]); Role::COUNT] = [
     (Role::Reasoning, "reasoning", &["reasoning_tokens", "tokens_reasoning"]),
     (Role::ServiceTier, "service-tier", &["service_tier"]),
     (Role::Cost, "cost", &["cost_usd", "cost", "total_cost", "cost_total", "spend"]),
+    (
+        Role::Duration,
+        "duration",
+        &[
+            "duration_ms",
+            "latency_ms",
+            "response_time_ms",
+            "generation_time_ms",
+            "elapsed_ms",
+            "duration",
+            "duration_seconds",
+            "duration_s",
+            "latency",
+            "latency_seconds",
+            "latency_s",
+            "response_time",
+            "elapsed",
+        ],
+    ),
 ];
 
 impl Role {
-    pub(crate) const COUNT: usize = 11;
+    pub(crate) const COUNT: usize = 12;
 
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         NAMES.iter().map(|(role, ..)| *role)
@@ -101,6 +121,15 @@ impl Role {
     fn row(self) -> &'static (Role, &'static str, &'static [&'static str]) {
         &NAMES[self.index()]
     }
+}
+
+/// The unit of a duration column's plain numbers, in ms: seconds, unless the name says milliseconds.
+pub(crate) fn duration_unit_ms(name: &str) -> i64 {
+    let lower = name.to_lowercase();
+    let parted =
+        |end: &str| lower.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with(['_', '-', ' ', '.']));
+    let says_ms = parted("ms") || name.ends_with("Ms") || lower.ends_with("millis") || lower.ends_with("milliseconds");
+    if says_ms { 1 } else { 1_000 }
 }
 
 /// A name without case and separators: `ContextTokens`, `context_tokens` and `Context Tokens` are one name.
@@ -169,7 +198,7 @@ pub(crate) fn cached_tokens_convention(input: &str, cached: &[&str]) -> Option<C
 
 #[cfg(test)]
 mod tests {
-    use super::{CachedTokens, NAMES, Role, cached_tokens_convention, plain, recognise};
+    use super::{CachedTokens, NAMES, Role, cached_tokens_convention, duration_unit_ms, plain, recognise};
 
     #[test]
     fn the_table_of_names_is_in_the_order_of_the_roles_and_has_no_name_twice() {
@@ -216,6 +245,21 @@ mod tests {
             ("tokens_a", &["tokens_b"], None),
         ] {
             assert_eq!(cached_tokens_convention(input, cached), expected, "{input} {cached:?}");
+        }
+    }
+
+    #[test]
+    fn the_unit_of_a_duration_is_seconds_unless_its_name_says_milliseconds() {
+        for (name, unit_ms) in [
+            ("duration_ms", 1),
+            ("Latency MS", 1),
+            ("durationMs", 1),
+            ("elapsed-milliseconds", 1),
+            ("latency", 1_000),
+            ("duration_seconds", 1_000),
+            ("items", 1_000),
+        ] {
+            assert_eq!(duration_unit_ms(name), unit_ms, "{name}");
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use costguard::model::{Money, Usage};
 
-use super::columns::Role;
+use super::columns::{Role, duration_unit_ms};
+use crate::cli::time::parse_duration_ms;
 
 /// Whether a log's input count already holds its cached tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -92,6 +93,15 @@ impl<'a> Cells<'a> {
             CellError::new(cell.column, format!("not a cost in US dollars, 0 or more: {:?}", cell.text))
         })?;
         Ok(Some(Money::from_nanos(nanos)))
+    }
+
+    /// How long the call took, in milliseconds.
+    pub(crate) fn duration_ms(&self) -> Result<Option<i64>, CellError> {
+        let Some(cell) = self.get(Role::Duration) else { return Ok(None) };
+        let duration_ms = parse_duration_ms(&cell.text, Some(duration_unit_ms(cell.column)));
+        duration_ms.map(Some).ok_or_else(|| {
+            CellError::new(cell.column, format!("not a duration, like 1.25 (seconds) or 1250ms: {:?}", cell.text))
+        })
     }
 
     /// A cell that must be there.

@@ -32,6 +32,8 @@ pub(crate) struct LogRow {
     pub(crate) usage: Option<Usage>,
     /// What the log says it cost, where it does.
     pub(crate) cost: Option<Money>,
+    /// How long it took, where that was asked for.
+    pub(crate) duration_ms: Option<i64>,
     /// The values of [`LogOptions::extras`], in that order.
     pub(crate) extras: Vec<String>,
 }
@@ -81,11 +83,16 @@ pub(crate) struct LogOptions {
     pub(crate) need: Need,
     /// Whether every row must name its model.
     pub(crate) need_model: bool,
+    /// Whether every row must say how long its call took; otherwise nobody looks.
+    pub(crate) need_duration: bool,
 }
 
 impl LogOptions {
     /// The user's choice for a role: `None` none was made, `Some(None)` leave it out, `Some(Some(name))` a column.
     fn mapped(&self, role: Role) -> Option<Option<&str>> {
+        if role == Role::Duration && !self.need_duration {
+            return Some(None);
+        }
         let (_, name) = self.columns.iter().rev().find(|(mapped, _)| *mapped == role)?;
         Some((name != "-").then_some(name))
     }
@@ -98,6 +105,9 @@ impl LogOptions {
         };
         if self.need_model {
             needed.push(Role::Model);
+        }
+        if self.need_duration {
+            needed.push(Role::Duration);
         }
         needed.retain(|&role| role == Role::Timestamp || self.mapped(role) != Some(None));
         needed
@@ -213,7 +223,7 @@ fn row_of_cells(cells: &Cells<'_>, cached: CachedTokens, line: u64, extras: Vec<
     let has_tokens = cells.get(Role::Input).is_some() && (need == Need::Tokens || cells.get(Role::Output).is_some());
     let usage = if has_tokens { Some(cells.usage(cached)?) } else { None };
     let model = cells.get(Role::Model).map(|cell| cell.text.trim().to_owned());
-    Ok(LogRow { line, at_ms, model, usage, cost: cells.cost()?, extras })
+    Ok(LogRow { line, at_ms, model, usage, cost: cells.cost()?, duration_ms: cells.duration_ms()?, extras })
 }
 
 /// Which convention the cells' columns follow, unless the user said.
@@ -242,6 +252,7 @@ fn missing_column(role: Role, present: &[&str]) -> String {
         Role::Output => "its output tokens",
         Role::Model => "the model (or give --model NAME for rows without one)",
         Role::Cost => "its cost (or give --prices FILE to compute it from tokens)",
+        Role::Duration => "how long it took (or give --latency 2s for all of them)",
         _ => role.word(),
     };
     format!(

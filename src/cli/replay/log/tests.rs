@@ -39,6 +39,7 @@ fn the_azure_trace_is_read_without_any_option() {
             model: None,
             usage: Some(Usage::new(4808, 10)),
             cost: None,
+            duration_ms: None,
             extras: vec![],
         }]
     );

@@ -1,0 +1,89 @@
+//! How much: the options that subcommands share, so that they agree.
+
+use std::str::FromStr;
+
+use anyhow::{bail, ensure};
+use costguard::model::Money;
+use costguard::{Amounts, Meter};
+
+/// How much.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AmountArgs {
+    /// An amount of money, in dollars; short for --amount cost=0.12
+    #[arg(long, value_name = "DOLLARS", allow_negative_numbers = true)]
+    cost: Option<Money>,
+
+    /// An amount of any meter; may be repeated. `requests` count one unless given
+    #[arg(long = "amount", value_name = "METER=N")]
+    amounts: Vec<AmountArg>,
+}
+
+/// One `--amount`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AmountArg {
+    pub(crate) meter: Meter,
+    pub(crate) amount: i64,
+}
+
+impl FromStr for AmountArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (meter, amount) = text.split_once('=').ok_or("expected METER=N, like tokens=500")?;
+        let meter = Meter::new(meter).map_err(|error| error.to_string())?;
+        let amount = meter.parse_amount(amount).map_err(|error| error.to_string())?;
+        Ok(Self { meter, amount })
+    }
+}
+
+impl AmountArgs {
+    /// What is given, each meter once.
+    pub(crate) fn given(&self) -> anyhow::Result<Vec<AmountArg>> {
+        let mut amounts = self.amounts.clone();
+        if let Some(cost) = self.cost {
+            ensure!(cost >= Money::ZERO, "--cost {cost} is negative; a charge adds 0 or more");
+            amounts.insert(0, AmountArg { meter: Meter::COST, amount: cost.nanos() });
+        }
+        for (place, given) in amounts.iter().enumerate() {
+            let twice = amounts[..place].iter().any(|other| other.meter == given.meter);
+            ensure!(!twice, "two amounts of {} are given; give their sum", given.meter);
+        }
+        Ok(amounts)
+    }
+}
+
+/// As the library takes them.
+pub(crate) fn amounts(given: Vec<AmountArg>) -> Amounts {
+    given.into_iter().fold(Amounts::new(), |all, given| all.with(given.meter, given.amount))
+}
+
+/// An amount that nothing counts would be lost, and one that is missing would never fill its budget. `who` counts:
+/// `the policy limits`.
+pub(crate) fn check(counted: &[&Meter], given: &[Meter], who: &str) -> anyhow::Result<()> {
+    if let Some(meter) = given.iter().find(|meter| !counted.contains(meter)) {
+        bail!(
+            "nothing here counts {meter}, so that amount would be lost; leave it out, or add a limit on it to the policy"
+        );
+    }
+    match counted.iter().find(|meter| **meter != &Meter::REQUESTS && !given.contains(meter)) {
+        Some(meter) if **meter == Meter::COST => {
+            bail!("{who} cost: give --cost DOLLARS (0 if there is none)")
+        }
+        Some(meter) => bail!("{who} {meter}: give --amount {meter}=N (0 if there are none)"),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_in_the_unit_of_their_meter() {
+        assert_eq!("cost=0.12".parse(), Ok(AmountArg { meter: Meter::COST, amount: 120_000_000 }));
+        assert_eq!("tokens=500".parse(), Ok(AmountArg { meter: Meter::TOKENS, amount: 500 }));
+        for text in ["tokens", "tokens=", "tokens=0.5", "tokens=-1", "=5", "cost=much"] {
+            assert!(text.parse::<AmountArg>().is_err(), "{text}");
+        }
+    }
+}
