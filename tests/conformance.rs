@@ -32,6 +32,15 @@ const END: &str = "4100000000000";
 /// A window that holds every time.
 const ALWAYS: (&str, &str) = ("0", "9007199254740991");
 
+/// A hold made at [`NOW`]: how long it lives, the width of its buckets, when it ends, and when its bucket does.
+const TTL: &str = "550000";
+const WIDTH: &str = "100000";
+const EXPIRES: &str = "4000000550000";
+const BUCKET: &str = "4000000600000";
+/// How long the record of a hold lives while it is open, and after.
+const RECORD_TTL: &str = "700000";
+const RECEIPT_TTL: &str = "60000";
+
 const MAX: &str = "9223372036854775807";
 const MIN: &str = "-9223372036854775808";
 
