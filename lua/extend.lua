@@ -35,6 +35,8 @@ bucket_ms = string.format('%.0f', math.max(bucket_ms - bucket_ms % width_ms, was
 
 for i = 1, count do
   local kept, later = call('HGET', KEYS[1 + i], was_bucket_ms), call('HGET', KEYS[1 + i], bucket_ms)
+  -- A bucket that came to nothing is taken away, also from under a hold of nothing.
+  if not kept and ARGV[5 + i] == '0' then kept = '0' end
   if now >= was_ms + 0 or not kept then return problem('EXPIRED', 'this hold has expired; reserve anew') end
   if not find(kept, '^%d+$') or (later and not find(later, '^%d+$')) or not find(ARGV[5 + i], '^%d+$') then
     return problem('CORRUPT', KEYS[1 + i] .. ' does not hold amounts by time')

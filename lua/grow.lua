@@ -28,6 +28,14 @@ local fingerprint, step, reserved_ms, expires_ms, bucket_ms = string.match(recor
 local now = now_ms == '' and call('TIME')[1] * 1000 or now_ms + 0
 for i = 1, count do
   local kept = call('HGET', KEYS[holds + i], bucket_ms)
+  if not kept then
+    -- A bucket that came to nothing is taken away, also from under a hold of nothing.
+    local place = 0
+    for held in string.gmatch(string.match(record, '^%l+ %S+ %d+ %d+ %d+ %d+ %S+(.*)$'), ' %S+ (%S+) %S+') do
+      place = place + 1
+      if place == i and held == '0' then kept = '0' end
+    end
+  end
   if now >= expires_ms + 0 or not kept then return problem('EXPIRED', 'this hold has expired; reserve anew') end
   if not find(kept, '^%d+$') then return problem('CORRUPT', KEYS[holds + i] .. ' does not hold amounts by time') end
 end

@@ -109,7 +109,7 @@ async fn holds_that_race_on_a_breaking_network_pass_no_budget_and_settle_once() 
         async move {
             let mut rng = rng(1_000);
             while !done.load(Ordering::Relaxed) {
-                let fault = if rng.next_u32() % 2 == 0 { Fault::DropRequest } else { Fault::LoseReply };
+                let fault = if rng.next_u32().is_multiple_of(2) { Fault::DropRequest } else { Fault::LoseReply };
                 proxy.fail_next(fault, b"EVALSHA");
                 tokio::time::sleep(Duration::from_millis(u64::from(rng.next_u32() % 16))).await;
             }
