@@ -20,7 +20,7 @@ local latest_start_ms, earliest_end_ms, count = ARGV[1], ARGV[2], (#KEYS - #KEYS
 local now_ms, touch, receipt_ttl_ms, fingerprint, receipt = '', '', '', '', nil
 if #ARGV > 2 + 3 * count then
   now_ms, touch, receipt_ttl_ms, fingerprint = unpack(ARGV, #ARGV - 3)
-  receipt = receipt_ttl_ms ~= '' and KEYS[2 * count + 1]
+  receipt = #KEYS > 3 * count and KEYS[2 * count + 1]
 end
 
 local texts = call('MGET', unpack(KEYS, 1, #KEYS - count))
@@ -34,6 +34,11 @@ local now = now_ms == '' and call('TIME')[1] * 1000 or now_ms + 0
 if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return 'STALE ' .. now end
 
 -- @include decide
+local reply = 'GRANTED ' .. table.concat(texts, ' ', 1, holding and 2 * count or count)
+-- First, and only where nothing is: MGET passes over a key of another type as if it were not there.
+if receipt and not call('SET', receipt, fingerprint .. ' ' .. reply, 'PX', receipt_ttl_ms, 'NX') then
+  return problem('CORRUPT', receipt .. ' does not hold a receipt')
+end
 for i = 1, count do
   local key, first = KEYS[i], texts[i] == '0'
   call('INCRBY', key, ARGV[3 * i])
@@ -42,6 +47,4 @@ for i = 1, count do
     expire(key, ARGV[1 + 3 * i], first, now_ms)
   end
 end
-local reply = 'GRANTED ' .. table.concat(texts, ' ', 1, holding and 2 * count or count)
-if receipt then call('SET', receipt, fingerprint .. ' ' .. reply, 'PX', receipt_ttl_ms) end
 return reply

@@ -34,6 +34,6 @@ if left_ms < 0 or extend ~= '' then
 end
 if count >= 1e14 or count <= -1e14 then count = call('GET', counter) end
 
-local reply = 'OK ' .. count .. ' ' .. left_ms
+local reply = string.format('OK %s %.0f', count, left_ms)
 if receipt then call('SET', receipt, fingerprint .. ' ' .. reply, 'PX', receipt_ttl_ms) end
 return reply

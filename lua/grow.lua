@@ -28,14 +28,31 @@ local fingerprint, step, reserved_ms, expires_ms, bucket_ms = string.match(recor
 local now = now_ms == '' and call('TIME')[1] * 1000 or now_ms + 0
 for i = 1, count do
   local kept = call('HGET', KEYS[holds + i], bucket_ms)
+  if not kept then
+    -- A bucket that came to nothing is taken away, also from under a hold of nothing.
+    local place = 0
+    for held in string.gmatch(string.match(record, '^%l+ %S+ %d+ %d+ %d+ %d+ %S+(.*)$'), ' %S+ (%S+) %S+') do
+      place = place + 1
+      if place == i and held == '0' then kept = '0' end
+    end
+  end
   if now >= expires_ms + 0 or not kept then return problem('EXPIRED', 'this hold has expired; reserve anew') end
   if not find(kept, '^%d+$') then return problem('CORRUPT', KEYS[holds + i] .. ' does not hold amounts by time') end
 end
 
 local texts = call('MGET', unpack(KEYS, 1, 2 * count))
+for i = 1, count do
+  -- MGET passes over a key of another type as if it were not there.
+  if not texts[count + i] and call('EXISTS', KEYS[count + i]) == 1 then
+    return problem('CORRUPT', KEYS[count + i] .. ' does not hold an amount')
+  end
+end
 -- @include decide
 for i = 1, count do
-  call('INCRBY', KEYS[count + i], ARGV[3 * i])
+  -- A total that was lost with an evicted key is made anew, to live as long as what it is the total of.
+  if call('INCRBY', KEYS[count + i], ARGV[3 * i]) == ARGV[3 * i] + 0 and call('PTTL', KEYS[count + i]) == -1 then
+    call('PEXPIRE', KEYS[count + i], math.max(call('PTTL', KEYS[holds + i]), record_ttl_ms))
+  end
   call('HINCRBY', KEYS[holds + i], bucket_ms, ARGV[3 * i])
 end
 record = table.concat({ 'open', fingerprint, step + 1, reserved_ms, expires_ms, bucket_ms, tail }, ' ')

@@ -52,22 +52,26 @@ for i = 1, count do
     break
   end
 end
--- @include decide
+-- MGET passes over a key of another type as if it were not there.
 for i = 1, count do
   if not texts[count + i] and call('EXISTS', KEYS[count + i]) == 1 then
     return problem('CORRUPT', KEYS[count + i] .. ' does not hold an amount')
   end
 end
+-- @include decide
 
 -- From here on it is written; what can still fail comes first, and is taken back when it does.
 local times, try, type = now .. ' ' .. expires_ms .. ' ' .. bucket_ms .. ' ', redis.pcall, type
-call('SET', hold, 'open ' .. fingerprint .. ' 0 ' .. times .. tail, 'PX', record_ttl_ms)
+if not call('SET', hold, 'open ' .. fingerprint .. ' 0 ' .. times .. tail, 'PX', record_ttl_ms, 'NX') then
+  return problem('CORRUPT', hold .. ' does not hold a hold')
+end
 local kept = { nil, nil, nil, nil }
 for i = 1, count do
   kept[i] = try('HINCRBY', KEYS[holds + i], bucket_ms, ARGV[3 * i])
   if type(kept[i]) == 'table' then
     for j = 1, i - 1 do
-      if call('HINCRBY', KEYS[holds + j], bucket_ms, '-' .. ARGV[3 * j]) == 0 then call('HDEL', KEYS[holds + j], bucket_ms) end
+      local amount = ARGV[3 * j] == '0' and '0' or '-' .. ARGV[3 * j]
+      if call('HINCRBY', KEYS[holds + j], bucket_ms, amount) == 0 then call('HDEL', KEYS[holds + j], bucket_ms) end
     end
     call('DEL', hold)
     return problem('CORRUPT', KEYS[holds + i] .. ' does not hold amounts by time')

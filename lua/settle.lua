@@ -27,7 +27,7 @@ end
 if not find(as, '^%d[%d,]*$') or not find(receipt_ttl_ms, '^[1-9]%d*$') then return problem('INVALID', 'as or receipt_ttl_ms') end
 local now = now_ms == '' and call('TIME')[1] * 1000 or now_ms + 0
 
-local reply, done, err = now >= expires_ms + 0 and 'SETTLED 1' or 'SETTLED 0', 0, nil
+local reply, done, made, err = now >= expires_ms + 0 and 'SETTLED 1' or 'SETTLED 0', 0, nil, nil
 for i = 1, count do
   local counter, amount = KEYS[i], ARGV[6 + count + i]
   if amount ~= '0' and not find(amount, '^[1-9]%d*$') then
@@ -41,13 +41,19 @@ for i = 1, count do
     break
   end
   -- A counter that was gone by now lives as long as the receipt.
-  if used == amount + 0 and call('PTTL', counter) == -1 then call('PEXPIRE', counter, receipt_ttl_ms) end
+  if used == amount + 0 and call('PTTL', counter) == -1 then
+    call('PEXPIRE', counter, receipt_ttl_ms)
+    made = made or {}
+    made[i] = true
+  end
   reply = reply .. ' ' .. (used < 1e14 and used > -1e14 and used or call('GET', counter))
   done = i
 end
 err = err or unhold(count, holds, 6, count, bucket_ms)
 if err then
-  for i = 1, done do call('DECRBY', KEYS[i], ARGV[6 + count + i]) end
+  for i = 1, done do
+    if call('DECRBY', KEYS[i], ARGV[6 + count + i]) == 0 and made and made[i] then call('DEL', KEYS[i]) end
+  end
   return err
 end
 call('SET', hold, 'settled' .. string.sub(record, 5) .. ' | ' .. as .. ' ' .. reply, 'PX', receipt_ttl_ms)

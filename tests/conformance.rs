@@ -17,8 +17,12 @@ mod call;
 mod charge;
 #[path = "conformance/count.rs"]
 mod count;
+#[path = "conformance/ends.rs"]
+mod ends;
 #[path = "conformance/peek.rs"]
 mod peek;
+#[path = "conformance/reserve.rs"]
+mod reserve;
 mod support;
 
 use call::{Call, Words};
@@ -31,6 +35,15 @@ const NOW: &str = "4000000000000";
 const END: &str = "4100000000000";
 /// A window that holds every time.
 const ALWAYS: (&str, &str) = ("0", "9007199254740991");
+
+/// A hold made at [`NOW`]: how long it lives, the width of its buckets, when it ends, and when its bucket does.
+const TTL: &str = "550000";
+const WIDTH: &str = "100000";
+const EXPIRES: &str = "4000000550000";
+const BUCKET: &str = "4000000600000";
+/// How long the record of a hold lives while it is open, and after.
+const RECORD_TTL: &str = "700000";
+const RECEIPT_TTL: &str = "60000";
 
 const MAX: &str = "9223372036854775807";
 const MIN: &str = "-9223372036854775808";
@@ -110,7 +123,8 @@ impl Case {
 }
 
 fn table() -> Vec<Case> {
-    [charge::cases(), admit::cases(), count::cases(), peek::cases(), adjust::cases()].into_iter().flatten().collect()
+    let simple = [charge::cases(), admit::cases(), count::cases(), peek::cases(), adjust::cases()];
+    simple.into_iter().chain([reserve::cases(), ends::cases()]).flatten().collect()
 }
 
 #[tokio::test]
@@ -234,6 +248,15 @@ const INVALID_AMOUNT_2: &str = "!COSTGUARD_INVALID amount 2; nothing was changed
 const INVALID_FINGERPRINT: &str = "!COSTGUARD_INVALID the fingerprint is not one word; nothing was changed";
 const INVALID_RECEIPT_TTL: &str = "!COSTGUARD_INVALID receipt_ttl_ms; nothing was changed";
 const WRONG_TYPE: &str = "!WRONGTYPE Operation against a key holding the wrong kind of value";
+const HOLD_CONFLICT: &str =
+    "!COSTGUARD_CONFLICT this hold id was used for a different request; use a new id; nothing was changed";
+const CORRUPT_A_HOLDS: &str = "!COSTGUARD_CORRUPT a:holds does not hold amounts by time; nothing was changed";
+const CORRUPT_B_HELD: &str = "!COSTGUARD_CORRUPT b:held does not hold an amount; nothing was changed";
+const OVERFLOW_A: &str = "!COSTGUARD_OVERFLOW a would leave the 64-bit range; nothing was changed";
+const WAS_SETTLED: &str = "!COSTGUARD_SETTLED this hold was settled; nothing was changed";
+const WAS_RELEASED: &str = "!COSTGUARD_RELEASED this hold was released; nothing was changed";
+const SETTLED_OTHERWISE: &str = "!COSTGUARD_CONFLICT this hold was settled with other amounts; nothing was changed";
+const NO_HOLD: &str = "!COSTGUARD_CORRUPT h does not hold a hold; nothing was changed";
 const NO_START: &str = "!ERR : attempt to perform arithmetic on local 'latest_start_ms' (a string value)";
 const NO_END: &str = "!ERR : attempt to perform arithmetic on local 'earliest_end_ms' (a string value)";
 /// What is not a TTL in milliseconds.

@@ -9,10 +9,17 @@ local function fill_rest(texts, count, now)
       if not string.find(used, '^-?%d+$') then return nil, problem('CORRUPT', KEYS[i] .. ' does not hold an integer') end
       local stored = redis.call('HGETALL', KEYS[#KEYS - count + i])
       for j = 1, #stored, 2 do
-        if stored[j] ~= 'next' and tonumber(stored[j]) > now then live = wide_add(live, stored[j + 1], '') or '9223372036854775807' end
+        local bucket_ms, amount = tonumber(stored[j]), stored[j + 1]
+        if bucket_ms and string.find(amount, '^%d+$') then
+          if bucket_ms > now then live = wide_add(live, amount, '') or '9223372036854775807' end
+        elseif stored[j] ~= 'next' then
+          return nil, problem('CORRUPT', KEYS[#KEYS - count + i] .. ' does not hold amounts by time')
+        end
       end
       local spent = wide_add(used, live, '')
-      local left = spent and wide_add(limit, '-' .. spent, '') or '0'
+      -- A counter below zero has more room than its limit.
+      local minus = spent and (string.byte(spent) == 45 and string.sub(spent, 2) or '-' .. spent)
+      local left = minus and wide_add(limit, minus, '') or '0'
       if string.byte(left) == 45 or left == '0' then left = '1' end
       local _, fits = wide_add(left, '0', least or '')
       if fits then least = left end

@@ -3,10 +3,11 @@
 -- taken. When a key is not what it should be, all is put back and the error is given.
 local function unhold(held, holds, amounts, count, bucket_ms)
   local call, try = redis.call, redis.pcall
-  local done, taken, bad = 0, { nil, nil, nil, nil }, nil
+  local done, taken, lost, bad = 0, { nil, nil, nil, nil }, nil, nil
   for i = 1, count do
     local held_key, holds_key, amount = KEYS[held + i], KEYS[holds + i], ARGV[amounts + i]
-    local left = try('HINCRBY', holds_key, bucket_ms, '-' .. amount)
+    -- '-0' is no integer to a server.
+    local left = try('HINCRBY', holds_key, bucket_ms, amount == '0' and '0' or '-' .. amount)
     if type(left) == 'table' then
       bad = holds_key
       break
@@ -16,22 +17,32 @@ local function unhold(held, holds, amounts, count, bucket_ms)
       local total = try('DECRBY', held_key, amount)
       if type(total) == 'table' then
         call('HINCRBY', holds_key, bucket_ms, amount)
+        if amount == '0' and left == 0 then call('HDEL', holds_key, bucket_ms) end
         bad = held_key
         break
       end
-      -- A total that is less than its buckets was lost with an evicted key.
-      if total < 0 then call('DEL', held_key) end
+      -- A total that is less than its buckets was lost with an evicted key. One of nothing is made by taking nothing.
+      if total < 0 or (total == 0 and amount == '0') then
+        lost = lost or {}
+        lost[#lost + 1] = held_key
+      end
     else
       left = call('HINCRBY', holds_key, bucket_ms, amount)
     end
     if left == 0 then call('HDEL', holds_key, bucket_ms) end
     done = i
   end
-  if not bad then return nil end
+  if not bad then
+    if lost then call('DEL', unpack(lost)) end
+    return nil
+  end
   for i = 1, done do
+    local amount = ARGV[amounts + i]
     if taken[i] then
-      call('HINCRBY', KEYS[holds + i], bucket_ms, ARGV[amounts + i])
-      call('INCRBY', KEYS[held + i], ARGV[amounts + i])
+      if amount ~= '0' then call('HINCRBY', KEYS[holds + i], bucket_ms, amount) end
+      local total = call('INCRBY', KEYS[held + i], amount)
+      -- It was not there before.
+      if total == 0 and call('PTTL', KEYS[held + i]) == -1 then call('DEL', KEYS[held + i]) end
     end
   end
   return problem('CORRUPT', bad .. ' is not what costguard writes')

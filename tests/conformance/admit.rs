@@ -13,9 +13,9 @@ pub(crate) fn cases() -> Vec<Case> {
 fn decisions() -> Vec<Case> {
     vec![
         case("admit: up to the limit and not past it")
-            .run(admit(&[("a", "5", END, "10")]).at(NOW), "GRANTED 5")
+            .run(admit(&[("a", "5", END, "10")]).at(NOW), "GRANTED 0")
             .run(admit(&[("a", "6", END, "10")]).at(NOW), "DENIED 4000000000000 1 5")
-            .run(admit(&[("a", "5", END, "10")]).at(NOW), "GRANTED 10")
+            .run(admit(&[("a", "5", END, "10")]).at(NOW), "GRANTED 5")
             .run(admit(&[("a", "1", END, "10")]).at(NOW), "DENIED 4000000000000 1 10")
             .run(admit(&[("a", "0", END, "10")]).at(NOW), "GRANTED 10")
             .holds("a", "'10'", At(END)),
@@ -34,7 +34,7 @@ fn decisions() -> Vec<Case> {
             .holds("c", "'20'", At(END)),
         case("admit: a counter without a limit only counts")
             .put("SET", "a", &["1000000", "PXAT", END])
-            .run(admit(&[("a", "5", END, ""), ("b", "5", END, "5")]), "GRANTED 1000005 5")
+            .run(admit(&[("a", "5", END, ""), ("b", "5", END, "5")]), "GRANTED 1000000 0")
             .run(admit(&[("a", "5", END, ""), ("b", "1", END, "5")]).at(NOW), "DENIED 4000000000000 2 1000005 5")
             .holds("a", "'1000005'", At(END))
             .holds("b", "'5'", At(END)),
@@ -49,10 +49,10 @@ fn decisions() -> Vec<Case> {
         case("admit: a counter below zero has more room")
             .put("SET", "a", &["-5", "PXAT", END])
             .run(admit(&[("a", "16", END, "10")]).at(NOW), "DENIED 4000000000000 1 -5")
-            .run(admit(&[("a", "15", END, "10")]).at(NOW), "GRANTED 10")
+            .run(admit(&[("a", "15", END, "10")]).at(NOW), "GRANTED -5")
             .holds("a", "'10'", At(END)),
         case("admit: amounts differ from counter to counter")
-            .run(admit(&[("a", "1", END, "10"), ("b", "20", END, "20"), ("c", "1", END, "10")]), "GRANTED 1 20 1")
+            .run(admit(&[("a", "1", END, "10"), ("b", "20", END, "20"), ("c", "1", END, "10")]), "GRANTED 0 0 0")
             .holds("a", "'1'", At(END))
             .holds("b", "'20'", At(END))
             .holds("c", "'1'", At(END)),
@@ -65,10 +65,10 @@ fn ttls() -> Vec<Case> {
             .put("SET", "a", &["5", "PX", "60000"])
             .put("SET", "b", &["5", "PX", "60000"])
             .put("SET", "c", &["10", "PX", "60000"])
-            .run(admit(&[("a", "5", "+600000", "10")]).touch(), "GRANTED 10")
-            .run(admit(&[("b", "5", "+600000", "10")]), "GRANTED 10")
+            .run(admit(&[("a", "5", "+600000", "10")]).touch(), "GRANTED 5")
+            .run(admit(&[("b", "5", "+600000", "10")]), "GRANTED 5")
             .run(admit(&[("c", "5", "+600000", "10")]).touch(), "DENIED NOW 1 10")
-            .run(admit(&[("d", "5", "+600000", "10")]), "GRANTED 5")
+            .run(admit(&[("d", "5", "+600000", "10")]), "GRANTED 0")
             .holds("a", "'10'", In(600_000))
             .holds("b", "'10'", In(60_000))
             .holds("c", "'10'", In(60_000))
@@ -77,8 +77,8 @@ fn ttls() -> Vec<Case> {
             .put("SET", "a", &["5"])
             .put("SET", "b", &["5", "PXAT", "4050000000000"])
             .put("SET", "c", &["5"])
-            .run(admit(&[("a", "1", END, "10"), ("b", "1", END, "10")]).touch(), "GRANTED 6 6")
-            .run(admit(&[("c", "1", END, "10")]), "GRANTED 6")
+            .run(admit(&[("a", "1", END, "10"), ("b", "1", END, "10")]).touch(), "GRANTED 5 5")
+            .run(admit(&[("c", "1", END, "10")]), "GRANTED 5")
             .holds("a", "'6'", At(END))
             .holds("b", "'6'", At("4050000000000"))
             .holds("c", "'6'", Never),
@@ -92,7 +92,7 @@ fn ttls() -> Vec<Case> {
                 ])
                 .at("1000000000000")
                 .touch(),
-                "GRANTED 1 6 1",
+                "GRANTED 0 5 0",
             )
             .holds("a", "'1'", In(86_400_000))
             .holds("b", "'6'", In(86_400_000))
@@ -109,8 +109,8 @@ fn times() -> Vec<Case> {
         case("admit: windows begin at their start and end before their end")
             .run(one().window("4000000000000", "4000000060000").at("3999999999999"), "STALE 3999999999999")
             .run(one().window("4000000000000", "4000000060000").at("4000000060000"), "STALE 4000000060000")
-            .run(one().window("4000000000000", "4000000060000").at("4000000000000"), "GRANTED 5")
-            .run(one().window("4000000000000", "4000000060000").at("4000000059999"), "GRANTED 10")
+            .run(one().window("4000000000000", "4000000060000").at("4000000000000"), "GRANTED 0")
+            .run(one().window("4000000000000", "4000000060000").at("4000000059999"), "GRANTED 5")
             .holds("a", "'10'", At(END)),
     ]
 }
@@ -119,27 +119,27 @@ fn receipts() -> Vec<Case> {
     let two = || admit(&[("a", "5", END, "10"), ("b", "7", END, "10")]);
     vec![
         case("admit: an id happens once and replays its answer, whatever has come since")
-            .run(two().id("f"), "GRANTED 5 7")
+            .run(two().id("f"), "GRANTED 0 0")
             .put("SET", "a", &["1000", "PXAT", END])
-            .run(two().id("f"), "REPLAY GRANTED 5 7")
-            .run(two().id("f").window("0", "1000"), "REPLAY GRANTED 5 7")
+            .run(two().id("f"), "REPLAY GRANTED 0 0")
+            .run(two().id("f").window("0", "1000"), "REPLAY GRANTED 0 0")
             .run(two().id("g"), CONFLICT)
             .run(two().id("g").window("0", "1000"), CONFLICT)
             .holds("a", "'1000'", At(END))
             .holds("b", "'7'", At(END))
-            .holds("r", "'f GRANTED 5 7'", In(60_000)),
+            .holds("r", "'f GRANTED 0 0'", In(60_000)),
         case("admit: a denial leaves no receipt, so the same id may try again")
             .put("SET", "a", &["6", "PXAT", END])
             .run(two().id("f").at(NOW), "DENIED 4000000000000 1 6 0")
             .put("SET", "a", &["5", "PXAT", END])
-            .run(two().id("f").at(NOW), "GRANTED 10 7")
-            .run(two().id("f").at(NOW), "REPLAY GRANTED 10 7")
+            .run(two().id("f").at(NOW), "GRANTED 5 0")
+            .run(two().id("f").at(NOW), "REPLAY GRANTED 5 0")
             .holds("a", "'10'", At(END))
             .holds("b", "'7'", At(END))
-            .holds("r", "'f GRANTED 10 7'", In(60_000)),
+            .holds("r", "'f GRANTED 5 0'", In(60_000)),
         case("admit: something else where the receipt should be")
             .put("HSET", "r", &["f", "1"])
-            .run(two().id("f"), WRONG_TYPE)
+            .run(two().id("f"), "!COSTGUARD_CORRUPT r does not hold a receipt; nothing was changed")
             .holds("r", "{f='1'}", Never),
         case("admit: one that fails leaves no receipt")
             .put("SET", "b", &["abc"])
@@ -182,9 +182,12 @@ fn malformed() -> Vec<Case> {
     cases.push(it);
     cases.push(
         case("admit: arguments that are missing or no numbers raise before anything is written")
-            .run(raw(Op::Admit, &["a"], &[]), "!ERR : attempt to perform arithmetic on local 'now_ms' (a nil value)")
-            .run(raw(Op::Admit, &["a"], &["x", ALWAYS.1, "5", END, "10"]), NO_START)
-            .run(raw(Op::Admit, &["a"], &["0", "x", "5", END, "10"]), NO_END)
+            .run(
+                raw(Op::Admit, &["a", "a:held", "a:holds"], &[]),
+                "!ERR : attempt to perform arithmetic on local 'latest_start_ms' (a nil value)",
+            )
+            .run(raw(Op::Admit, &["a", "a:held", "a:holds"], &["x", ALWAYS.1, "5", END, "10"]), NO_START)
+            .run(raw(Op::Admit, &["a", "a:held", "a:holds"], &["0", "x", "5", END, "10"]), NO_END)
             .run(
                 admit(&[("a", "5", END, "10"), ("b", "5", END, "ten")]),
                 "!ERR : attempt to perform arithmetic on local 'limit' (a string value)",
@@ -238,13 +241,13 @@ fn large() -> Vec<Case> {
             it = it.run(admit(&[("a", amount, END, &below), ("c", "1", END, "")]).at(NOW), denied);
         }
         cases.push(
-            it.run(admit(&[("a", amount, END, after)]).id("f"), format!("GRANTED {after}"))
-                .run(admit(&[("b", amount, END, ""), ("c", "1", END, MAX)]), format!("GRANTED {after} 1"))
-                .run(admit(&[("a", amount, END, after)]).id("f"), format!("REPLAY GRANTED {after}"))
+            it.run(admit(&[("a", amount, END, after)]).id("f"), format!("GRANTED {before}"))
+                .run(admit(&[("b", amount, END, ""), ("c", "1", END, MAX)]), format!("GRANTED {before} 0"))
+                .run(admit(&[("a", amount, END, after)]).id("f"), format!("REPLAY GRANTED {before}"))
                 .holds("a", format!("'{after}'"), At(END))
                 .holds("b", format!("'{after}'"), At(END))
                 .holds("c", "'1'", At(END))
-                .holds("r", format!("'f GRANTED {after}'"), In(60_000)),
+                .holds("r", format!("'f GRANTED {before}'"), In(60_000)),
         );
     }
     for (before, amount) in OVERFLOWS {
@@ -271,13 +274,13 @@ fn many() -> Vec<Case> {
                     names.iter().zip(&amounts).map(|(key, amount)| (&**key, &**amount, END, limit)).collect();
                 admit(&counters).at(NOW).id("f")
             };
-            let (zeros, all) = (vec!["0"; many].join(" "), amounts.join(" "));
+            let zeros = vec!["0"; many].join(" ");
             let refusing: Vec<_> = (9..=many).map(|place| place.to_string()).collect();
             let mut it = case(format!("admit: {many} counters"))
                 .run(limited("7"), format!("DENIED {NOW} {} {zeros}", refusing.join(",")))
-                .run(limited("40"), format!("GRANTED {all}"))
-                .run(limited("40"), format!("REPLAY GRANTED {all}"))
-                .holds("r", format!("'f GRANTED {all}'"), In(60_000));
+                .run(limited("40"), format!("GRANTED {zeros}"))
+                .run(limited("40"), format!("REPLAY GRANTED {zeros}"))
+                .holds("r", format!("'f GRANTED {zeros}'"), In(60_000));
             for (name, amount) in names.iter().zip(&amounts) {
                 it = it.holds(name, format!("'{amount}'"), At(END));
             }

@@ -3,7 +3,7 @@
 use costguard::script::{self, Op};
 use costguard::store::ScriptCall;
 
-use super::ALWAYS;
+use super::{ALWAYS, BUCKET, EXPIRES, RECEIPT_TTL, RECORD_TTL, TTL, WIDTH};
 
 /// One call. Counters are `(name, arguments)`.
 #[derive(Clone, Debug)]
@@ -70,6 +70,51 @@ pub(crate) fn adjustments(journal_size: &str) -> Call {
     call(Op::Adjustments, vec![("j".to_owned(), Vec::new())], &[journal_size])
 }
 
+/// The hold `h` on counters as `(name, amount, expiry, limit)`: for [`TTL`], in buckets of 100 s, under this fingerprint.
+pub(crate) fn reserve(counters: &[(&str, &str, &str, &str)], fingerprint: &str) -> Call {
+    reserve_with(counters, &[TTL, WIDTH, RECORD_TTL, fingerprint, "-"])
+}
+
+/// `rest` is `ttl_ms, width_ms, record_ttl_ms, fingerprint, tail`.
+pub(crate) fn reserve_with(counters: &[(&str, &str, &str, &str)], rest: &[&str]) -> Call {
+    let counters =
+        counters.iter().map(|(key, amount, expiry, limit)| ((*key).to_owned(), owned(&[amount, expiry, limit])));
+    call(Op::Reserve, counters.collect(), rest)
+}
+
+/// Settles the hold `h`, whose record is this, on counters as `(name, held, amount)`.
+pub(crate) fn settle(record: &str, counters: &[(&str, &str, &str)]) -> Call {
+    let amounts: Vec<_> = counters.iter().map(|(_, _, amount)| *amount).collect();
+    settle_as(record, &amounts.join(","), RECEIPT_TTL, counters)
+}
+
+pub(crate) fn settle_as(record: &str, word: &str, receipt_ttl_ms: &str, counters: &[(&str, &str, &str)]) -> Call {
+    let counters = counters.iter().map(|(key, held, amount)| ((*key).to_owned(), owned(&[held, amount])));
+    call(Op::Settle, counters.collect(), &[record, BUCKET, EXPIRES, receipt_ttl_ms, word])
+}
+
+/// Counters as `(name, held)`.
+pub(crate) fn release(record: &str, receipt_ttl_ms: &str, counters: &[(&str, &str)]) -> Call {
+    let counters = counters.iter().map(|(key, held)| ((*key).to_owned(), owned(&[held])));
+    call(Op::Release, counters.collect(), &[record, BUCKET, receipt_ttl_ms])
+}
+
+/// Counters as `(name, held)`.
+pub(crate) fn extend(record: &str, ttl_ms: &str, width_ms: &str, counters: &[(&str, &str)]) -> Call {
+    let counters = counters.iter().map(|(key, held)| ((*key).to_owned(), owned(&[held])));
+    call(Op::Extend, counters.collect(), &[record, ttl_ms, width_ms, RECORD_TTL])
+}
+
+/// Counters as `(name, amount, limit)`.
+pub(crate) fn grow(record: &str, tail: &str, counters: &[(&str, &str, &str)]) -> Call {
+    let counters = counters.iter().map(|(key, amount, limit)| ((*key).to_owned(), owned(&[amount, "1", limit])));
+    call(Op::Grow, counters.collect(), &[record, RECORD_TTL, tail])
+}
+
+pub(crate) fn hold() -> Call {
+    call(Op::Hold, Vec::new(), &[])
+}
+
 /// Any keys and arguments.
 pub(crate) fn raw(op: Op, keys: &[&str], args: &[&str]) -> Call {
     Call { raw: Some((owned(keys), owned(args))), ..call(op, Vec::new(), &[]) }
@@ -108,19 +153,28 @@ impl Call {
     }
 
     fn keys_and_args(&self) -> (Vec<String>, Vec<String>) {
-        let mut keys: Vec<_> = self.counters.iter().map(|(key, _)| key.clone()).collect();
-        keys.extend(self.receipt.iter().map(|(key, _, _)| key.clone()));
-        let mut args = vec![self.window.0.clone(), self.window.1.clone()];
         let receipt = self.receipt.iter().flat_map(|(_, ttl_ms, fingerprint)| [ttl_ms.clone(), fingerprint.clone()]);
+        let mut args = match self.op {
+            Op::Settle | Op::Release | Op::Extend | Op::Grow | Op::Hold | Op::Count => Vec::new(),
+            _ => vec![self.window.0.clone(), self.window.1.clone()],
+        };
+        let own = |from: usize| self.counters.iter().map(move |(_, args)| args[from].clone());
+        let touch = || if self.touch { "1".to_owned() } else { String::new() };
         match self.op {
             Op::Charge | Op::Admit => {
                 args.extend(self.counters.iter().flat_map(|(_, args)| args.clone()));
                 if !self.now_ms.is_empty() || self.touch || self.receipt.is_some() {
-                    args.push(self.now_ms.clone());
-                    args.push(if self.touch { "1".to_owned() } else { String::new() });
+                    args.extend([self.now_ms.clone(), touch()]);
                     args.extend(receipt);
                     let empty = if self.receipt.is_none() { 2 } else { 0 };
                     args.extend(std::iter::repeat_n(String::new(), empty));
+                }
+            }
+            Op::Reserve => {
+                args.extend(self.counters.iter().flat_map(|(_, args)| args.clone()));
+                args.extend(self.rest.iter().cloned());
+                if !self.now_ms.is_empty() || self.touch {
+                    args.extend([self.now_ms.clone(), touch()]);
                 }
             }
             Op::Count => {
@@ -132,12 +186,44 @@ impl Call {
                 args.push(self.now_ms.clone());
                 args.extend(receipt);
             }
+            Op::Settle => {
+                args.extend(self.rest.iter().cloned());
+                args.push(self.now_ms.clone());
+                args.extend(own(0).chain(own(1)));
+            }
+            Op::Release => args.extend(self.rest.iter().cloned().chain(own(0))),
+            Op::Extend => {
+                args.extend(self.rest.iter().cloned());
+                args.push(self.now_ms.clone());
+                args.extend(own(0));
+            }
+            Op::Grow => {
+                args.extend(self.rest[..2].iter().cloned());
+                args.extend(self.counters.iter().flat_map(|(_, args)| args.clone()));
+                args.extend([self.now_ms.clone(), self.rest[2].clone()]);
+            }
             _ => {
                 args.extend(self.rest.iter().cloned());
                 args.extend((!self.now_ms.is_empty()).then(|| self.now_ms.clone()));
             }
         }
-        (keys, args)
+        (self.keys(), args)
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let counters = || self.counters.iter().map(|(key, _)| key.clone());
+        let held = || self.counters.iter().map(|(key, _)| format!("{key}:held"));
+        let holds = || self.counters.iter().map(|(key, _)| format!("{key}:holds"));
+        let receipt = || self.receipt.iter().map(|(key, _, _)| key.clone());
+        let hold = || std::iter::once("h".to_owned());
+        match self.op {
+            Op::Admit => counters().chain(held()).chain(receipt()).chain(holds()).collect(),
+            Op::Peek => counters().chain(holds()).collect(),
+            Op::Reserve | Op::Settle | Op::Grow => counters().chain(held()).chain(hold()).chain(holds()).collect(),
+            Op::Release => held().chain(hold()).chain(holds()).collect(),
+            Op::Extend | Op::Hold => hold().chain(holds()).collect(),
+            _ => counters().chain(receipt()).collect(),
+        }
     }
 }
 

@@ -12,22 +12,22 @@ pub(crate) fn cases() -> Vec<Case> {
 fn reads() -> Vec<Case> {
     let mut all = case("peek: exactly what is stored").put("SET", "a", &["1"]).put("SET", "c", &["-5", "PXAT", END]);
     all = all
-        .run(peek(&["a", "b", "c"]).at(NOW), format!("OK {NOW} 1 0 -5"))
-        .run(peek(&["a", "b", "c"]), "OK NOW 1 0 -5");
+        .run(peek(&["a", "b", "c"]).at(NOW), format!("OK {NOW} 1 0 0 0 -5 0"))
+        .run(peek(&["a", "b", "c"]), "OK NOW 1 0 0 0 -5 0");
     for value in ["0", "99999999999999", "100000000000000", "9007199254740993", MAX, MIN, "-9223372036854775807"] {
-        all = all.put("SET", "a", &[value]).run(peek(&["a", "b"]).at(NOW), format!("OK {NOW} {value} 0"));
+        all = all.put("SET", "a", &[value]).run(peek(&["a", "b"]).at(NOW), format!("OK {NOW} {value} 0 0 0"));
     }
     let many: Vec<_> = (0..32).map(|at| format!("k{at}")).collect();
     let names: Vec<_> = many.iter().map(String::as_str).collect();
     vec![
         all.holds("a", "'-9223372036854775807'", Never).holds("c", "'-5'", At(END)),
         case("peek: 32 counters of which none is there")
-            .run(peek(&names).at(NOW), format!("OK {NOW} {}", vec!["0"; 32].join(" "))),
+            .run(peek(&names).at(NOW), format!("OK {NOW} {}", vec!["0"; 64].join(" "))),
         case("peek: windows that are over, or still to come")
             .run(peek(&["a"]).window("0", "1000"), "STALE NOW")
             .run(peek(&["a"]).window(NOW, END), "STALE NOW")
             .run(peek(&["a"]).window("0", NOW).at(NOW), format!("STALE {NOW}"))
-            .run(peek(&["a"]).window(NOW, END).at(NOW), format!("OK {NOW} 0"))
+            .run(peek(&["a"]).window(NOW, END).at(NOW), format!("OK {NOW} 0 0"))
             .run(peek(&["a"]).window(NOW, END).at("3999999999999"), "STALE 3999999999999"),
         case("peek: arguments that are missing or no numbers")
             .run(raw(Op::Peek, &["a"], &["x", ALWAYS.1]), NO_START)
