@@ -206,7 +206,8 @@ impl Driver {
             let found = self.other.hold(&subject(0), &format!("id{id}")).at(at).await?;
             // Others go on with what they know.
             if elsewhere && self.handles.contains_key(&id) {
-                let found = self.handles.entry(200 + id).insert_entry(found).into_mut();
+                self.handles.insert(200 + id, found);
+                let found = self.handles.get_mut(&(200 + id)).expect("it was just put there");
                 return Ok(found);
             }
             self.handles.insert(id, found);
