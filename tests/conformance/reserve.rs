@@ -118,6 +118,13 @@ fn lazily() -> Vec<Case> {
             .holds("a", "'8'", At(END))
             .holds("a:held", "'2'", At(END))
             .holds("a:holds", "{4000000700000='2' next='4000000700000'}", At(END)),
+        case("admit: where no bucket has ended, the time of the next one is set right")
+            .put("SET", "a:held", &["2", "PXAT", END])
+            .put("HSET", "a:holds", &["4000000700000", "2", "next", "3999999000000"])
+            .put("PEXPIREAT", "a:holds", &[END])
+            .run(admit(&[("a", "9", END, "10")]).at(NOW), format!("DENIED {NOW} 1 0 2 4000000700000"))
+            .holds("a:held", "'2'", At(END))
+            .holds("a:holds", "{4000000700000='2' next='4000000700000'}", At(END)),
         case("admit: a total lost with an evicted key never falls below nothing")
             .put("SET", "a:held", &["3", "PXAT", END])
             .put("HSET", "a:holds", &["3999999000000", "7", "next", "3999999000000"])
