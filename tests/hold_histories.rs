@@ -206,8 +206,8 @@ impl Driver {
             let found = self.other.hold(&subject(0), &format!("id{id}")).at(at).await?;
             // Others go on with what they know.
             if elsewhere && self.handles.contains_key(&id) {
-                let found = self.handles.entry(200 + id).insert_entry(found).into_mut();
-                return Ok(found);
+                self.handles.insert(200 + id, found);
+                return Ok(self.handles.get_mut(&(200 + id)).expect("just found"));
             }
             self.handles.insert(id, found);
         }
