@@ -53,7 +53,10 @@ for i = 1, count do
   if call('INCRBY', KEYS[count + i], ARGV[3 * i]) == ARGV[3 * i] + 0 and call('PTTL', KEYS[count + i]) == -1 then
     call('PEXPIRE', KEYS[count + i], math.max(call('PTTL', KEYS[holds + i]), record_ttl_ms))
   end
-  call('HINCRBY', KEYS[holds + i], bucket_ms, ARGV[3 * i])
+  if call('HINCRBY', KEYS[holds + i], bucket_ms, ARGV[3 * i]) == ARGV[3 * i] + 0 then
+    local next_ms = tonumber(call('HGET', KEYS[holds + i], 'next') or '')
+    if not next_ms or next_ms > bucket_ms + 0 then call('HSET', KEYS[holds + i], 'next', bucket_ms) end
+  end
 end
 record = table.concat({ 'open', fingerprint, step + 1, reserved_ms, expires_ms, bucket_ms, tail }, ' ')
 call('SET', hold, record, 'PX', record_ttl_ms)

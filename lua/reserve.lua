@@ -40,7 +40,7 @@ end
 if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return 'STALE ' .. now end
 local expires_ms, rest = now + ttl_ms, '-'
 local bucket_ms = expires_ms + width_ms - 1
-bucket_ms = bucket_ms - bucket_ms % width_ms .. ''
+bucket_ms = string.format('%d', bucket_ms - bucket_ms % width_ms)
 
 for i = 1, count do
   if ARGV[3 * i] == 'rest' then
@@ -61,7 +61,7 @@ end
 -- @include decide
 
 -- From here on it is written; what can still fail comes first, and is taken back when it does.
-local times, try, type = now .. ' ' .. expires_ms .. ' ' .. bucket_ms .. ' ', redis.pcall, type
+local times, try, type = string.format('%d %d %s ', now, expires_ms, bucket_ms), redis.pcall, type
 if not call('SET', hold, 'open ' .. fingerprint .. ' 0 ' .. times .. tail, 'PX', record_ttl_ms, 'NX') then
   return problem('CORRUPT', hold .. ' does not hold a hold')
 end

@@ -207,8 +207,7 @@ impl Driver {
             // Others go on with what they know.
             if elsewhere && self.handles.contains_key(&id) {
                 self.handles.insert(200 + id, found);
-                let found = self.handles.get_mut(&(200 + id)).expect("it was just put there");
-                return Ok(found);
+                return Ok(self.handles.get_mut(&(200 + id)).expect("just found"));
             }
             self.handles.insert(id, found);
         }

@@ -57,10 +57,14 @@ if holding then
   for i = 1, count do
     local holds, sweep = KEYS[#KEYS - count + i], ended and ended[i]
     texts[count + i] = texts[count + i] or '0'
+    -- Holds that were settled or extended leave a `next` behind that is over: the true one spares the next look.
+    if sweep and (#sweep[2] > 0 or sweep[3] ~= '-1') then call('HSET', holds, 'next', sweep[3]) end
     -- Holds that have ended count no more, whatever is decided: what is left of them goes now.
     if sweep and #sweep[2] > 0 then
-      call('HDEL', holds, unpack(sweep[2]))
-      call('HSET', holds, 'next', sweep[3])
+      -- Lua unpacks some 8,000 at once.
+      for from = 1, #sweep[2], 1000 do
+        call('HDEL', holds, unpack(sweep[2], from, math.min(from + 999, #sweep[2])))
+      end
       call('DECRBY', KEYS[count + i], sweep[1])
       texts[count + i] = wide_add(texts[count + i], '-' .. sweep[1], '')
     end

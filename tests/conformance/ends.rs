@@ -227,6 +227,13 @@ fn extends() -> Vec<Case> {
             .holds("a:held", "'0'", At(END))
             .holds("a:holds", format!("{{4000001000000='0' next='{BUCKET}'}}"), At(END))
             .holds("h", format!("'{later}'"), In(700_000)),
+        case("extend: a hold of nothing whose bucket came to nothing")
+            .put("SET", "h", &[OPEN, "PXAT", "4000000700000"])
+            .put("HSET", "a:holds", &["next", BUCKET])
+            .put("PEXPIREAT", "a:holds", &[END])
+            .run(extend(OPEN, "900000", WIDTH, &[("a", "0")]).at("4000000100000"), format!("EXTENDED {later}"))
+            .holds("a:holds", format!("{{4000001000000='0' next='{BUCKET}'}}"), At(END))
+            .holds("h", format!("'{later}'"), In(700_000)),
         held(case("extend: 64 bits"), "a", "a:held", "a:holds", MAX)
             .run(extend(OPEN, "900000", WIDTH, &[("a", MAX)]).at("4000000100000"), format!("EXTENDED {later}"))
             .holds("a", "'0'", At(END))
@@ -249,6 +256,17 @@ fn grows() -> Vec<Case> {
             .holds("a", "'1'", At(END))
             .holds("a:held", "'9'", At(END))
             .holds("a:holds", bucket("9"), At(END))
+            .holds("h", format!("'{more}'"), In(700_000)),
+        case("grow: a hold of nothing whose bucket came to nothing, and one whose bucket was lost")
+            .put("SET", "a:held", &["0", "PXAT", END])
+            .put("SET", "h", &[&format!("{OPEN} b 5 10 a 5 10"), "PXAT", "4000000700000"])
+            .put("HSET", "a:holds", &["next", "4000000700000"])
+            .put("PEXPIREAT", "a:holds", &[END])
+            .run(grow(&format!("{OPEN} b 5 10 a 5 10"), "more", &[("a", "2", "10")]).at(NOW), EXPIRED)
+            .put("SET", "h", &[&format!("{OPEN} a 0 10"), "PXAT", "4000000700000"])
+            .run(grow(&format!("{OPEN} a 0 10"), "more", &[("a", "2", "10")]).at(NOW), format!("GRANTED {more}"))
+            .holds("a:held", "'2'", At(END))
+            .holds("a:holds", bucket("2"), At(END))
             .holds("h", format!("'{more}'"), In(700_000)),
         held(open("grow: in one of two counters"), "b", "b:held", "b:holds", "10")
             .run(grow(OPEN, "more", &[("a", "5", "10"), ("b", "0", "10")]).at(NOW), format!("GRANTED {more}"))

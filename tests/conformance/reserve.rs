@@ -4,7 +4,10 @@ use super::call::{admit, peek, reserve, reserve_with};
 use super::*;
 
 pub(crate) fn cases() -> Vec<Case> {
-    [decisions(), lazily(), ids(), rest(), malformed(), corrupt(), large(), beside()].into_iter().flatten().collect()
+    [decisions(), lazily(), many(), ids(), rest(), malformed(), corrupt(), large(), beside()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The record of a hold made by [`reserve`] at [`NOW`] under the fingerprint `f`.
@@ -118,6 +121,13 @@ fn lazily() -> Vec<Case> {
             .holds("a", "'8'", At(END))
             .holds("a:held", "'2'", At(END))
             .holds("a:holds", "{4000000700000='2' next='4000000700000'}", At(END)),
+        case("admit: where no bucket has ended, the time of the next one is set right")
+            .put("SET", "a:held", &["2", "PXAT", END])
+            .put("HSET", "a:holds", &["4000000700000", "2", "next", "3999999000000"])
+            .put("PEXPIREAT", "a:holds", &[END])
+            .run(admit(&[("a", "9", END, "10")]).at(NOW), format!("DENIED {NOW} 1 0 2 4000000700000"))
+            .holds("a:held", "'2'", At(END))
+            .holds("a:holds", "{4000000700000='2' next='4000000700000'}", At(END)),
         case("admit: a total lost with an evicted key never falls below nothing")
             .put("SET", "a:held", &["3", "PXAT", END])
             .put("HSET", "a:holds", &["3999999000000", "7", "next", "3999999000000"])
@@ -132,6 +142,25 @@ fn lazily() -> Vec<Case> {
             .run(admit(&[("a", "7", END, "10")]).at(NOW), "GRANTED 0 3")
             .holds("a", "'7'", At(END))
             .holds("a:held", "'3'", At(END)),
+    ]
+}
+
+/// More buckets than Lua can unpack at once: holds of many crashed processes, in buckets of 64 ms.
+fn many() -> Vec<Case> {
+    let mut it =
+        case("admit: 9,000 buckets that have ended are discounted").put("SET", "a:held", &["9000", "PXAT", END]);
+    for thousand in 0..9 {
+        let ends: Vec<_> =
+            (0..1000).map(|at| (3_900_000_000_000_i64 + (thousand * 1000 + at) * 64).to_string()).collect();
+        let fields: Vec<_> = ends.iter().flat_map(|end| [&**end, "1"]).collect();
+        it = it.put("HSET", "a:holds", &fields);
+    }
+    it = it.put("HSET", "a:holds", &["next", "3900000000000"]).put("PEXPIREAT", "a:holds", &[END]);
+    vec![
+        it.run(admit(&[("a", "10", END, "10")]).at(NOW), "GRANTED 0 0")
+            .holds("a", "'10'", At(END))
+            .holds("a:held", "'0'", At(END))
+            .holds("a:holds", "{next='-1'}", At(END)),
     ]
 }
 
