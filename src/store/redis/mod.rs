@@ -165,9 +165,15 @@ impl fmt::Debug for RedisStore {
 }
 
 fn eval(command: &str, script: &str, call: &ScriptCall) -> Cmd {
-    let mut command = redis::cmd(command);
-    command.arg(script).arg(call.keys.len()).arg(&call.keys).arg(&call.args);
-    command
+    let words = || call.keys.iter().chain(&call.args);
+    // Room for all of it at once; 20 digits are the longest number of keys.
+    let bytes = command.len() + script.len() + 20 + words().map(String::len).sum::<usize>();
+    let mut eval = Cmd::with_capacity(3 + words().count(), bytes);
+    eval.arg(command).arg(script).arg(call.keys.len());
+    for word in words() {
+        eval.arg(word);
+    }
+    eval
 }
 
 /// Where the client connects to, without user and password.
