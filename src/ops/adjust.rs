@@ -86,11 +86,11 @@ impl Adjust<'_> {
             )));
         }
         let delta = self.delta()?;
-        let Named { scope, key, span, expiry } = Named::new(self.engine, self.counter, self.subject, now_ms)?;
+        let Named { scope, key, span_ms, expiry } = Named::new(self.engine, self.counter, self.subject, now_ms)?;
         let mut keys = vec![key.clone(), format!("{key}:adjustments")];
         let delta_text = delta.map(|delta| delta.to_string()).unwrap_or_default();
         let injected = self.at.map(|_| now_ms.to_string()).unwrap_or_default();
-        let mut args = vec![span.start_ms.to_string(), span.end_ms.to_string(), delta_text, expiry];
+        let mut args = vec![span_ms.0.to_string(), span_ms.1.to_string(), delta_text, expiry];
         args.extend([JOURNAL_SIZE.to_owned(), reason.to_owned(), injected]);
         if let Some(id) = &self.id {
             keys.push(self.subject.receipt_key(&self.engine.prefix, id)?);
@@ -151,8 +151,8 @@ impl Adjustments<'_> {
     }
 
     fn call(&self, now_ms: i64) -> Result<((), ScriptCall)> {
-        let Named { key, span, .. } = Named::new(self.engine, self.counter, self.subject, now_ms)?;
-        let mut args = vec![span.start_ms.to_string(), span.end_ms.to_string(), JOURNAL_SIZE.to_owned()];
+        let Named { key, span_ms, .. } = Named::new(self.engine, self.counter, self.subject, now_ms)?;
+        let mut args = vec![span_ms.0.to_string(), span_ms.1.to_string(), JOURNAL_SIZE.to_owned()];
         args.extend(self.at.map(|_| now_ms.to_string()));
         let keys = vec![format!("{key}:adjustments")];
         Ok(((), ScriptCall { script: script::of(Op::Adjustments), keys, args, idempotent: true }))

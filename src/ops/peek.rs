@@ -34,7 +34,7 @@ impl Look<'_> {
     fn call(&self, now_ms: i64) -> Result<(Plan, ScriptCall)> {
         let plan = Plan::new(self.engine, self.policy, self.subject, None, now_ms)?;
         let counters = plan.entries.iter().map(|entry| entry.key.clone());
-        let keys = counters.chain(plan.entries.iter().map(|entry| format!("{}:holds", entry.key))).collect();
+        let keys = counters.chain(plan.entries.iter().map(|entry| [&entry.key, ":holds"].concat())).collect();
         let mut args = vec![plan.span_ms.0.to_string(), plan.span_ms.1.to_string()];
         args.extend(self.at.map(|_| now_ms.to_string()));
         Ok((plan, ScriptCall { script: script::of(Op::Peek), keys, args, idempotent: true }))

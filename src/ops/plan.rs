@@ -33,22 +33,23 @@ pub(crate) struct Entry {
 pub(crate) struct Named {
     pub(crate) scope: Scope,
     pub(crate) key: String,
-    pub(crate) span: Span,
+    pub(crate) span_ms: (i64, i64),
     pub(crate) expiry: String,
 }
 
 impl Named {
     pub(crate) fn new(engine: &Engine, counter: &Counter, subject: &Subject, now_ms: i64) -> Result<Self> {
         let scope = subject.scope_of(counter.scope_kind())?;
-        let span = counter.window().span_at(now_ms)?;
-        let key = counter.key(&engine.prefix, subject, &scope, &span.name);
+        let (key, span_ms) = counter.window().with_span_at(now_ms, |span| {
+            (counter.key(&engine.prefix, subject, &scope, &span.name), (span.start_ms, span.end_ms))
+        })?;
         let expiry = if counter.window().per() == Per::Total {
             format!("+{TOTAL_TTL_MS}")
         } else {
             let retention_ms = i64::try_from(engine.retention.as_millis()).unwrap_or(i64::MAX);
-            span.end_ms.saturating_add(retention_ms).to_string()
+            span_ms.1.saturating_add(retention_ms).to_string()
         };
-        Ok(Self { scope, key, span, expiry })
+        Ok(Self { scope, key, span_ms, expiry })
     }
 }
 
@@ -65,12 +66,12 @@ impl Plan {
         let (mut latest_start_ms, mut earliest_end_ms, mut renews) = (0, Span::NEVER_MS, false);
         for limit in policy.limits() {
             let counter = limit.counter();
-            let Named { scope, key, span, expiry } = Named::new(engine, counter, subject, now_ms)?;
+            let Named { scope, key, span_ms, expiry } = Named::new(engine, counter, subject, now_ms)?;
             let amount = amounts.map_or(Ok(0), |amounts| amounts.of(counter.meter()))?;
-            latest_start_ms = latest_start_ms.max(span.start_ms);
-            earliest_end_ms = earliest_end_ms.min(span.end_ms);
+            latest_start_ms = latest_start_ms.max(span_ms.0);
+            earliest_end_ms = earliest_end_ms.min(span_ms.1);
             renews |= counter.window().per() == Per::Total;
-            entries.push(Entry { scope, key, span_ms: (span.start_ms, span.end_ms), expiry, amount });
+            entries.push(Entry { scope, key, span_ms, expiry, amount });
         }
         let span_ms = (latest_start_ms, earliest_end_ms);
         Ok(Self { policy: policy.clone(), entries, span_ms, renews })
@@ -88,9 +89,9 @@ impl Plan {
     pub(crate) fn keys(&self, middle: Option<String>) -> Vec<String> {
         let mut keys = Vec::with_capacity(self.entries.len() * 3 + 1);
         keys.extend(self.entries.iter().map(|entry| entry.key.clone()));
-        keys.extend(self.entries.iter().map(|entry| format!("{}:held", entry.key)));
+        keys.extend(self.entries.iter().map(|entry| [&entry.key, ":held"].concat()));
         keys.extend(middle);
-        keys.extend(self.entries.iter().map(|entry| format!("{}:holds", entry.key)));
+        keys.extend(self.entries.iter().map(|entry| [&entry.key, ":holds"].concat()));
         keys
     }
 
@@ -112,9 +113,13 @@ impl Plan {
     /// Reads `used... [held...]` from a reply, one of each a limit. `taken` says what the request's amounts are to these.
     pub(crate) fn states(&self, answer: &mut Answer, taken: Taken) -> Result<Vec<LimitState>> {
         let count = self.entries.len();
-        let has_held = answer.len() >= 2 * count;
-        let used: Vec<i64> = (0..count).map(|_| answer.int()).collect::<Result<_>>()?;
-        let states = self.policy.limits().iter().zip(&self.entries).zip(used).map(|((limit, entry), used)| {
+        // With room from the start: collecting results would let them grow.
+        let (mut all_used, mut states) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for _ in 0..count {
+            all_used.push(answer.int()?);
+        }
+        let has_held = !answer.rest().is_empty();
+        for ((limit, entry), used) in self.policy.limits().iter().zip(&self.entries).zip(all_used) {
             let held = if has_held { answer.int()? } else { 0 };
             let beyond = |sum: i64| sum.checked_add(entry.amount).ok_or_else(|| unexpected("an amount beyond 64 bits"));
             let (used, held, added) = match taken {
@@ -123,9 +128,9 @@ impl Plan {
                 Taken::Included => (used, held, entry.amount),
                 Taken::Held => (used, beyond(held)?, entry.amount),
             };
-            Ok(LimitState::new(limit, entry.scope.clone(), entry.span_ms, used, held, added))
-        });
-        states.collect()
+            states.push(LimitState::new(limit, entry.scope.clone(), entry.span_ms, used, held, added));
+        }
+        Ok(states)
     }
 
     /// Reads `now_ms refusing used... [held... frees_ms...]`, the reply to a request that was refused.

@@ -426,6 +426,19 @@ fn any_per() -> impl Strategy<Value = Per> {
     prop_oneof![8 => prop::sample::select(every_per().collect::<Vec<_>>()), 1 => every]
 }
 
+#[test]
+fn a_remembered_span_is_the_one_that_is_named_anew() {
+    let windows: Vec<Window> = ["minute", "day@Europe/Berlin", "90s", "total"].map(|text| text.parse().unwrap()).into();
+    let many = (1..=MOST_NAMED).map(|secs| Window::every(u32::try_from(secs).unwrap()).unwrap());
+    let times = [0, 59_999, 60_000, 1_774_746_000_000, 1_774_745_999_999, -1, END_OF_NAMES_MS, 0];
+    for window in windows.iter().copied().chain(many).chain(windows.iter().copied()) {
+        for now_ms in times {
+            let remembered = window.with_span_at(now_ms, Span::clone);
+            assert_eq!(remembered.ok(), window.span_at(now_ms).ok(), "{window} at {now_ms}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 

@@ -162,9 +162,9 @@ impl Hold {
         if counters {
             keys.extend(entries().map(str::to_owned));
         }
-        keys.extend(entries().map(|key| format!("{key}:held")));
+        keys.extend(entries().map(|key| [key, ":held"].concat()));
         keys.push(self.key.clone());
-        keys.extend(entries().map(|key| format!("{key}:holds")));
+        keys.extend(entries().map(|key| [key, ":holds"].concat()));
         keys
     }
 
