@@ -63,7 +63,8 @@ for i = 1, counters do
     -- @include expiry
     expire(key, ARGV[2 + 2 * i], first, now_ms)
   end
-  reply = reply .. ' ' .. (used < 1e14 and used > -1e14 and used or call('GET', key))
+  -- '%d' and not `..` alone, which writes every number as one that may have a fraction: 7 % of a charge.
+  reply = reply .. ' ' .. (used < 1e14 and used > -1e14 and string.format('%d', used) or call('GET', key))
 end
 if receipt then call('SET', receipt, fingerprint .. ' ' .. reply, 'PX', receipt_ttl_ms) end
 return reply

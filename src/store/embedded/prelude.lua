@@ -87,7 +87,6 @@ setmetatable(globals, {
   end,
 })
 
-local VALUE, FLAT, RAISED = 0, 1, 2
 local line
 
 -- Runs where the failure happened, while the stack still knows the script's line.
@@ -100,19 +99,13 @@ local function on_failure(failure)
   return { err = 'ERR ' .. tostring(failure) }
 end
 
--- The usual reply, a short flat array, goes over as single values: far cheaper than reading the table from outside.
+-- Gives the reply; or an error's text, `true`, and the script's line where it is known.
 local function run(script)
   local ok, reply = raw_xpcall(script, on_failure)
-  if not ok then
-    return RAISED, line, reply.err
+  if ok then
+    return reply
   end
-  if type(reply) == 'table' then
-    local count = #reply
-    if count > 0 and count <= 8 and reply.err == nil and reply.ok == nil then
-      return FLAT, count, reply[1], reply[2], reply[3], reply[4], reply[5], reply[6], reply[7], reply[8]
-    end
-  end
-  return VALUE, nil, reply
+  return reply.err, true, line
 end
 
 -- Lua 5.1 allows 200 local names in a function; Redis scripts with so many keys take a slower way.

@@ -12,19 +12,6 @@ const DEEPEST: usize = 32;
 /// One element, without the detour over `mlua::Value` for strings.
 pub(super) type Item = Option<Either<NotText, String>>;
 
-/// The first elements of a flat array; like Redis, up to the first `nil`.
-pub(super) fn from_items(items: impl IntoIterator<Item = Item>, count: usize) -> Result<Reply> {
-    let mut replies = Vec::with_capacity(count);
-    for item in items {
-        match item {
-            None => break,
-            Some(Either::Right(text)) => replies.push(Reply::Text(text)),
-            Some(Either::Left(NotText(value))) => replies.push(convert(&value, 1)?),
-        }
-    }
-    Ok(Reply::Array(replies))
-}
-
 /// A whole reply. By hand: mlua's own conversions turn the string `"12"` into a number.
 pub(super) fn from_item(item: Item) -> Result<Reply> {
     match item {

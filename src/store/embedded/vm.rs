@@ -54,12 +54,8 @@ struct Library {
     by_sha1: HashMap<String, usize>,
 }
 
-/// What `run` in prelude.lua says about what follows.
-const FLAT: i64 = 1;
-const RAISED: i64 = 2;
-
-/// What it returns: the kind, a count or a line, and a reply or the first elements of one.
-type Outcome = (i64, Option<usize>, Item, Item, Item, Item, Item, Item, Item, Item);
+/// What `run` in prelude.lua returns: a reply; or an error's text, `true` and its line. A tuple that ends early costs less.
+type Outcome = (Item, Option<bool>, Option<usize>);
 
 impl Vm {
     pub(super) fn new(session: SharedSession) -> Result<Self> {
@@ -76,11 +72,9 @@ impl Vm {
         lock(&self.session).begin(keys, now_ms, script.read_only);
         let texts: Variadic<&str> = keys.iter().chain(args).map(String::as_str).collect();
         let outcome: Outcome = runner.call((&script.function, texts)).map_err(|err| failed(&err))?;
-        let (kind, number, first, b, c, d, e, f, g, h) = outcome;
-        match kind {
-            FLAT => reply::from_items([first, b, c, d, e, f, g, h], number.unwrap_or_default()),
-            RAISED => raised(first, source.sha1, number),
-            _ => reply::from_item(first),
+        match outcome {
+            (err, Some(true), line) => raised(err, source.sha1, line),
+            (reply, ..) => reply::from_item(reply),
         }
     }
 }
