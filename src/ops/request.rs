@@ -27,11 +27,13 @@ impl Request<'_> {
 
     /// The call of `charge` or `admit` at a time: `admit` also takes the limits.
     pub(crate) fn call(&self, op: Op, now_ms: i64) -> Result<(Plan, ScriptCall)> {
-        let plan = Plan::new(self.engine, self.policy, self.subject, Some(&self.amounts), now_ms)?;
+        let mut plan = Plan::new(self.engine, self.policy, self.subject, Some(&self.amounts), now_ms)?;
         let mut args = Vec::with_capacity(plan.entries.len() * 3 + 6);
         args.extend([plan.span_ms.0.to_string(), plan.span_ms.1.to_string()]);
-        for (entry, limit) in plan.entries.iter().zip(plan.limits()) {
-            args.extend([entry.amount.to_string(), entry.expiry.clone()]);
+        let limits = self.policy.limits();
+        for (entry, limit) in plan.entries.iter_mut().zip(limits) {
+            // The plan needs the expiry no more.
+            args.extend([entry.amount.to_string(), std::mem::take(&mut entry.expiry)]);
             if op == Op::Admit {
                 args.push(limit_text(limit));
             }
@@ -52,7 +54,8 @@ impl Request<'_> {
         }
         let keys = match op {
             Op::Admit => plan.keys(receipt),
-            _ => plan.entries.iter().map(|entry| entry.key.clone()).chain(receipt).collect(),
+            // Nor the keys.
+            _ => plan.entries.iter_mut().map(|entry| std::mem::take(&mut entry.key)).chain(receipt).collect(),
         };
         Ok((plan, ScriptCall { script: script::of(op), keys, args, idempotent: self.id.is_some() }))
     }
