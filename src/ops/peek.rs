@@ -32,9 +32,13 @@ pub struct StatementLine {
 
 impl Look<'_> {
     fn call(&self, now_ms: i64) -> Result<(Plan, ScriptCall)> {
-        let plan = Plan::new(self.engine, self.policy, self.subject, None, now_ms)?;
-        let counters = plan.entries.iter().map(|entry| entry.key.clone());
-        let keys = counters.chain(plan.entries.iter().map(|entry| [&entry.key, ":holds"].concat())).collect();
+        let mut plan = Plan::new(self.engine, self.policy, self.subject, None, now_ms)?;
+        let mut keys = Vec::with_capacity(2 * plan.entries.len());
+        // The plan needs the keys no more.
+        keys.extend(plan.entries.iter_mut().map(|entry| std::mem::take(&mut entry.key)));
+        for counter in 0..keys.len() {
+            keys.push([keys[counter].as_str(), ":holds"].concat());
+        }
         let mut args = vec![plan.span_ms.0.to_string(), plan.span_ms.1.to_string()];
         args.extend(self.at.map(|_| now_ms.to_string()));
         Ok((plan, ScriptCall { script: script::of(Op::Peek), keys, args, idempotent: true }))
