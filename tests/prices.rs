@@ -368,7 +368,7 @@ proptest! {
 /// inference trace 2023): `COSTGUARD_REAL_DATA=<folder> cargo test --test prices -- --ignored`.
 #[test]
 #[ignore = "set COSTGUARD_REAL_DATA"]
-fn a_real_price_file_loads_whole_and_prices_a_real_trace_exactly() {
+fn real_data_loads_whole_and_prices_a_trace_exactly() {
     let folder = std::env::var("COSTGUARD_REAL_DATA").expect("COSTGUARD_REAL_DATA is not set: name the data folder");
     let prices = PriceCatalogue::from_file(format!("{folder}/model-prices.json")).unwrap();
     assert_eq!(prices.len(), 218);

@@ -1,13 +1,11 @@
 //! `adjust` and `adjustments`: corrections by hand, and the journal of them. Twin of `lua/adjust.lua` and
 //! `lua/adjustments.lua`.
 
-use std::future::IntoFuture;
-use std::pin::Pin;
-
 use chrono::{DateTime, Utc};
 
 use super::engine::{Engine, unexpected};
 use super::plan::{Named, fingerprint, injected_ms};
+use super::request::awaits;
 use crate::error::{Error, Result};
 use crate::model::{Counter, Subject};
 use crate::script::{self, Op};
@@ -109,14 +107,7 @@ impl Adjust<'_> {
     }
 }
 
-impl<'a> IntoFuture for Adjust<'a> {
-    type Output = Result<Adjusted>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
+awaits!(Adjust -> Adjusted);
 
 /// One correction, as it was noted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,14 +156,7 @@ impl Adjustments<'_> {
     }
 }
 
-impl<'a> IntoFuture for Adjustments<'a> {
-    type Output = Result<Vec<Adjustment>>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
+awaits!(Adjustments -> Vec<Adjustment>);
 
 fn read_note(note: &str) -> Result<Adjustment> {
     let mut words = note.splitn(5, ' ');

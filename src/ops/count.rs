@@ -1,10 +1,9 @@
 //! `count`: a counter that lives for a TTL. Twin of `lua/count.lua`.
 
-use std::future::IntoFuture;
-use std::pin::Pin;
 use std::time::Duration;
 
 use super::engine::Engine;
+use super::request::awaits;
 use crate::error::{Error, Result};
 use crate::model::{Meter, Subject};
 use crate::script::{self, Op};
@@ -87,11 +86,4 @@ impl Count<'_> {
     }
 }
 
-impl<'a> IntoFuture for Count<'a> {
-    type Output = Result<Counted>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
+awaits!(Count -> Counted);

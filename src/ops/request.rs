@@ -89,8 +89,16 @@ macro_rules! request {
             }
         }
 
+        $crate::ops::request::awaits!($name -> $output);
+    };
+}
+pub(crate) use request;
+
+/// The `await` of a request: its `run`.
+macro_rules! awaits {
+    ($name:ident -> $output:ty) => {
         impl<'a> std::future::IntoFuture for $name<'a> {
-            type Output = Result<$output>;
+            type Output = $crate::Result<$output>;
             type IntoFuture = std::pin::Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
 
             fn into_future(self) -> Self::IntoFuture {
@@ -99,4 +107,4 @@ macro_rules! request {
         }
     };
 }
-pub(crate) use request;
+pub(crate) use awaits;

@@ -1,13 +1,12 @@
 //! `extend` and `grow`: a hold for longer, or for more. Twin of `lua/extend.lua` and `lua/grow.lua`.
 
-use std::future::IntoFuture;
-use std::pin::Pin;
 use std::time::Duration;
 
 use super::record::{Record, write_tail};
 use super::{Hold, ttl_and_width_ms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Amounts;
+use crate::ops::request::awaits;
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
@@ -115,20 +114,6 @@ fn grow_call(hold: &Hold, more: &Amounts) -> Result<ScriptCall> {
     Ok(ScriptCall { script: script::of(Op::Grow), keys: hold.keys(true), args, idempotent: true })
 }
 
-impl<'a> IntoFuture for Extend<'a> {
-    type Output = Result<()>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+awaits!(Extend -> ());
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
-
-impl<'a> IntoFuture for Grow<'a> {
-    type Output = Result<Growth>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
+awaits!(Grow -> Growth);

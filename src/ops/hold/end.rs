@@ -1,7 +1,5 @@
 //! `settle` and `release`: the ends of a hold, also in the background. Twin of `lua/settle.lua` and `lua/release.lua`.
 
-use std::future::IntoFuture;
-use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +9,7 @@ use tokio::task::JoinSet;
 use super::{Hold, Record};
 use crate::error::Result;
 use crate::model::{Amounts, Meter};
+use crate::ops::request::awaits;
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
@@ -108,23 +107,9 @@ fn release_call(hold: &Hold) -> ScriptCall {
     ScriptCall { script: script::of(Op::Release), keys: hold.keys(false), args, idempotent: true }
 }
 
-impl<'a> IntoFuture for Settle<'a> {
-    type Output = Result<Settled>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+awaits!(Settle -> Settled);
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
-
-impl<'a> IntoFuture for Release<'a> {
-    type Output = Result<()>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
+awaits!(Release -> ());
 
 /// Holds that were dropped and are being ended in the background.
 #[derive(Debug, Default)]

@@ -1,7 +1,5 @@
 //! `hold`: a hold found by its id, from any process. Twin of `lua/hold.lua`.
 
-use std::future::IntoFuture;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -11,6 +9,7 @@ use crate::error::Result;
 use crate::model::Subject;
 use crate::ops::engine::Engine;
 use crate::ops::plan::injected_ms;
+use crate::ops::request::awaits;
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
@@ -45,11 +44,4 @@ impl FindHold<'_> {
     }
 }
 
-impl<'a> IntoFuture for FindHold<'a> {
-    type Output = Result<Hold>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
+awaits!(FindHold -> Hold);

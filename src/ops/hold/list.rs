@@ -1,8 +1,5 @@
 //! `holds`: the open holds of a root, for people who ask why there is no room. Twin of `lua/holds.lua`.
 
-use std::future::IntoFuture;
-use std::pin::Pin;
-
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 
@@ -11,6 +8,7 @@ use crate::error::Result;
 use crate::model::{Meter, Subject};
 use crate::ops::engine::{Engine, unexpected};
 use crate::ops::plan::injected_ms;
+use crate::ops::request::awaits;
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
@@ -115,11 +113,4 @@ impl OpenHold {
     }
 }
 
-impl<'a> IntoFuture for ListHolds<'a> {
-    type Output = Result<OpenHolds>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
+awaits!(ListHolds -> OpenHolds);

@@ -1,7 +1,5 @@
 //! `reserve`: sets amounts aside if every limit allows it. Twin of `lua/reserve.lua`.
 
-use std::future::IntoFuture;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +11,7 @@ use crate::error::Result;
 use crate::model::{Decision, Estimate, LimitState, Policy, Subject};
 use crate::ops::engine::{Answer, Engine, unexpected};
 use crate::ops::plan::{Plan, Taken, injected_ms};
-use crate::ops::request::limit_text;
+use crate::ops::request::{awaits, limit_text};
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
@@ -128,11 +126,4 @@ impl<'a> Reserve<'a> {
     }
 }
 
-impl<'a> IntoFuture for Reserve<'a> {
-    type Output = Result<Decision<Hold>>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
-    }
-}
+awaits!(Reserve -> Decision<Hold>);
