@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::engine::Engine;
+use super::plan::short_hex;
 use super::request::awaits;
 use crate::error::{Error, Result};
 use crate::model::{Meter, Subject};
@@ -70,8 +71,7 @@ impl Count<'_> {
         if let Some(id) = &self.id {
             keys.push(self.subject.receipt_key(&self.engine.prefix, id)?);
             let request = format!("count\n{scope} {} {amount} {ttl_ms} {extend}", self.meter);
-            let mut fingerprint = sha1_smol::Sha1::from(request).digest().to_string();
-            fingerprint.truncate(16);
+            let fingerprint = short_hex(&sha1_smol::Sha1::from(request));
             args.extend([self.engine.receipt_ttl.as_millis().to_string(), fingerprint]);
         }
         Ok(ScriptCall { script: script::of(Op::Count), keys, args, idempotent: self.id.is_some() })

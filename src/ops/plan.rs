@@ -186,6 +186,11 @@ pub(crate) fn fingerprint<'a>(verb: &str, parts: impl Iterator<Item = (&'a Scope
     for (scope, counter, amount) in parts {
         sha1.update(format!("\n{scope} {} {} {amount}", counter.meter(), counter.window()).as_bytes());
     }
+    short_hex(&sha1)
+}
+
+/// The first 64 bits: enough to tell two requests under one id apart.
+pub(crate) fn short_hex(sha1: &sha1_smol::Sha1) -> String {
     let mut hex = sha1.digest().to_string();
     hex.truncate(16);
     hex

@@ -72,8 +72,7 @@ impl<'a> Reserve<'a> {
         }
         let record_ttl_ms = u128::from(ttl_ms) + self.engine.receipt_ttl.as_millis();
         args.extend([ttl_ms.to_string(), width_ms.to_string(), record_ttl_ms.to_string()]);
-        let verb = if self.estimate.rest().is_some() { "reserve rest" } else { "reserve" };
-        args.extend([plan.fingerprint(verb), self.tail(&plan, "rest")?]);
+        args.extend([self.fingerprint(&plan), self.tail(&plan, "rest")?]);
         let touch = self.engine.touch() || plan.renews();
         if self.at.is_some() || touch {
             args.push(if self.at.is_some() { now_ms.to_string() } else { String::new() });
@@ -81,6 +80,10 @@ impl<'a> Reserve<'a> {
         }
         let keys = plan.keys(Some(self.subject.hold_key(&self.engine.prefix, id)?));
         Ok((plan, ScriptCall { script: script::of(Op::Reserve), keys, args, idempotent: true }))
+    }
+
+    fn fingerprint(&self, plan: &Plan) -> String {
+        plan.fingerprint(if self.estimate.rest().is_some() { "reserve rest" } else { "reserve" })
     }
 
     /// The end of the hold's record, with `rest` in the place of an amount that the store decides.
@@ -114,8 +117,7 @@ impl<'a> Reserve<'a> {
     fn granted(&self, mut plan: Plan, answer: &mut Answer) -> Result<(String, Vec<LimitState>)> {
         answer.expect("GRANTED")?;
         let (reserved_ms, expires_ms, bucket_ms) = (answer.int()?, answer.int()?, answer.int()?);
-        let verb = if self.estimate.rest().is_some() { "reserve rest" } else { "reserve" };
-        let fingerprint = plan.fingerprint(verb);
+        let fingerprint = self.fingerprint(&plan);
         let rest = answer.word()?.to_owned();
         let tail = self.tail(&plan, &rest)?;
         if let Some(meter) = self.estimate.rest() {
