@@ -3,7 +3,7 @@
 -- KEYS    counter, journal, [receipt]
 -- ARGV    latest_start_ms, earliest_end_ms, delta, expiry, journal_size, reason, now_ms, [receipt_ttl_ms, fingerprint]
 -- REPLY   OK before after
--- REPLY   STALE now_ms
+-- REPLY   STALE now_s
 -- REPLY   REPLAY reply
 -- ERRORS  BELOW_ZERO CONFLICT CORRUPT INVALID OVERFLOW
 -- COST    TIME, GET, SET, HGET, HSET and the expiry of both; with an id a GET and a SET
@@ -11,7 +11,6 @@
 -- `delta` is a signed integer, or empty to set the counter back to zero. The journal is a hash that keeps the last
 -- `journal_size` corrections: field n counts them all, fields 0 up hold 'NUMBER NOW_MS BEFORE AFTER REASON'.
 
--- @include problem
 local call, find = redis.call, string.find
 local counter, journal, receipt = KEYS[1], KEYS[2], KEYS[3]
 local latest_start_ms, earliest_end_ms, delta, expiry = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
@@ -24,28 +23,28 @@ if receipt then
 end
 -- Windows begin and end on whole seconds, so whole seconds decide.
 local now = now_ms == '' and call('TIME')[1] * 1000 or now_ms + 0
-if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return 'STALE ' .. now end
+if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return string.format('STALE %d', now / 1000) end
 
-if delta ~= '' and delta ~= '0' and not find(delta, '^-?[1-9]%d*$') then return problem('INVALID', 'delta') end
-if not journal_size or journal_size < 1 or journal_size % 1 ~= 0 then return problem('INVALID', 'journal_size') end
+if delta ~= '' and delta ~= '0' and not find(delta, '^-?[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID delta') end
+if not journal_size or journal_size < 1 or journal_size % 1 ~= 0 then return redis.error_reply('COSTGUARD_INVALID journal_size') end
 local expires = tonumber(expiry)
-if not (expires and expires >= 1 and expires <= 9e15) then return problem('INVALID', 'expiry') end
+if not (expires and expires >= 1 and expires <= 9e15) then return redis.error_reply('COSTGUARD_INVALID expiry') end
 
 local before = redis.pcall('GET', counter) or '0'
 if type(before) ~= 'string' or (before ~= '0' and not find(before, '^-?[1-9]%d*$')) then
-  return problem('CORRUPT', counter .. ' does not hold an integer')
+  return redis.error_reply('COSTGUARD_CORRUPT ' .. counter .. ' does not hold an integer')
 end
 local noted = redis.pcall('HGET', journal, 'n') or '0'
 if type(noted) ~= 'string' or not find(noted, '^%d+$') or #noted > 14 then
-  return problem('CORRUPT', journal .. ' is not a journal')
+  return redis.error_reply('COSTGUARD_CORRUPT ' .. journal .. ' is not a journal')
 end
 -- @include integer
-if not wide_add(before, '0', '') then return problem('CORRUPT', counter .. ' does not hold a 64-bit integer') end
+if not wide_add(before, '0', '') then return redis.error_reply('COSTGUARD_CORRUPT ' .. counter .. ' does not hold a 64-bit integer') end
 local after = '0'
 if delta ~= '' then
   after = wide_add(before, delta, '')
-  if not after then return problem('OVERFLOW', counter .. ' would leave the 64-bit range') end
-  if find(after, '-', 1, true) then return problem('BELOW_ZERO', counter .. ' would fall below zero') end
+  if not after then return redis.error_reply('COSTGUARD_OVERFLOW ' .. counter .. ' would leave the 64-bit range') end
+  if find(after, '-', 1, true) then return redis.error_reply('COSTGUARD_BELOW_ZERO ' .. counter .. ' would fall below zero') end
 end
 
 -- @include expiry

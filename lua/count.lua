@@ -9,7 +9,6 @@
 
 -- `extend` is 1 when every hit starts the TTL anew, otherwise empty. A counter found without a TTL gets one.
 
--- @include problem
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
 local counter, receipt = KEYS[1], KEYS[2]
 local amount, ttl_ms, extend, receipt_ttl_ms, fingerprint = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -19,14 +18,14 @@ if receipt then
   local answered = replayed(call('GET', receipt), fingerprint, receipt_ttl_ms)
   if answered then return answered end
 end
-if amount ~= '0' and not find(amount, '^[1-9]%d*$') then return problem('INVALID', 'amount') end
-if not find(ttl_ms, '^[1-9]%d*$') or #ttl_ms > 15 then return problem('INVALID', 'ttl_ms') end
+if amount ~= '0' and not find(amount, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID amount') end
+if not find(ttl_ms, '^[1-9]%d*$') or #ttl_ms > 15 then return redis.error_reply('COSTGUARD_INVALID ttl_ms') end
 
 local left_ms = call('PTTL', counter)
 local count = redis.pcall('INCRBY', counter, amount)
 if type(count) == 'table' then
-  if find(count.err, 'overflow', 1, true) then return problem('OVERFLOW', counter .. ' would leave the 64-bit range') end
-  return problem('CORRUPT', counter .. ' does not hold an integer')
+  if find(count.err, 'overflow', 1, true) then return redis.error_reply('COSTGUARD_OVERFLOW ' .. counter .. ' would leave the 64-bit range') end
+  return redis.error_reply('COSTGUARD_CORRUPT ' .. counter .. ' does not hold an integer')
 end
 if left_ms < 0 or extend ~= '' then
   call('PEXPIRE', counter, ttl_ms)

@@ -9,7 +9,6 @@
 
 -- The hold ends `ttl_ms` from now, not earlier than before. The reply is its line after that.
 
--- @include problem
 -- @include integer
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
 local hold, count = KEYS[1], #KEYS - 1
@@ -20,7 +19,7 @@ if record ~= known or not find(record, '^open ') then
   -- @include record
   return not_as_known(hold, record, 'extend')
 end
-if not find(record_ttl_ms, '^[1-9]%d*$') then return problem('INVALID', 'record_ttl_ms') end
+if not find(record_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID record_ttl_ms') end
 local head, was_ms, was_bucket_ms, tail = string.match(record, '^(open %S+ %d+ %d+) (%d+) (%d+) (.*)$')
 local now = now_ms ~= '' and now_ms + 0
 if not now then
@@ -31,21 +30,21 @@ end
 local expires_ms = math.max(now + ttl_ms, was_ms + 0)
 local bucket_ms = expires_ms + width_ms - 1
 -- Not into an earlier bucket, of a smaller width: `next` says that none ends before the one it lies in.
-bucket_ms = string.format('%.0f', math.max(bucket_ms - bucket_ms % width_ms, was_bucket_ms))
+bucket_ms = string.format('%013d', math.max(bucket_ms - bucket_ms % width_ms, was_bucket_ms))
 
 for i = 1, count do
   local kept, later = call('HGET', KEYS[1 + i], was_bucket_ms), call('HGET', KEYS[1 + i], bucket_ms)
   -- A bucket that came to nothing is taken away, also from under a hold of nothing.
   if not kept and ARGV[5 + i] == '0' then kept = '0' end
-  if now >= was_ms + 0 or not kept then return problem('EXPIRED', 'this hold has expired; reserve anew') end
+  if now >= was_ms + 0 or not kept then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
   if not find(kept, '^%d+$') or (later and not find(later, '^%d+$')) or not find(ARGV[5 + i], '^%d+$') then
-    return problem('CORRUPT', KEYS[1 + i] .. ' does not hold amounts by time')
+    return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[1 + i] .. ' does not hold amounts by time')
   end
   -- Its part was lost with an evicted key, and others have come to the same bucket since.
   local left = wide_add(kept, '-' .. ARGV[5 + i], '')
-  if not left or find(left, '^-[1-9]') then return problem('EXPIRED', 'this hold was lost with an evicted key; reserve anew') end
+  if not left or find(left, '^-[1-9]') then return redis.error_reply('COSTGUARD_EXPIRED this hold was lost with an evicted key; reserve anew') end
   if later and not wide_add(later, ARGV[5 + i], '') then
-    return problem('CORRUPT', KEYS[1 + i] .. ' would hold more than 64 bits')
+    return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[1 + i] .. ' would hold more than 64 bits')
   end
 end
 for i = 1, bucket_ms == was_bucket_ms and 0 or count do
@@ -54,6 +53,6 @@ for i = 1, bucket_ms == was_bucket_ms and 0 or count do
   local amount = ARGV[5 + i] == '0' and '0' or '-' .. ARGV[5 + i]
   if call('HINCRBY', KEYS[1 + i], was_bucket_ms, amount) == 0 then call('HDEL', KEYS[1 + i], was_bucket_ms) end
 end
-record = head .. ' ' .. expires_ms .. ' ' .. bucket_ms .. ' ' .. tail
+record = head .. string.format(' %013d ', expires_ms) .. bucket_ms .. ' ' .. tail
 call('SET', hold, record, 'PX', record_ttl_ms)
 return 'EXTENDED ' .. record

@@ -6,7 +6,6 @@
 -- ERRORS  UNKNOWN_HOLD
 -- COST    a GET
 
--- @include problem
 local record = redis.call('GET', KEYS[1])
-if not record then return problem('UNKNOWN_HOLD', 'there is no hold ' .. KEYS[1] .. ': it was never made, or ended too long ago') end
+if not record then return redis.error_reply('COSTGUARD_UNKNOWN_HOLD there is no hold ' .. KEYS[1] .. ': it was never made, or ended too long ago') end
 return 'HELD ' .. record

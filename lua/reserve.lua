@@ -1,87 +1,83 @@
 #!lua
--- reserve: sets amounts aside beside counters until they are settled, released or expire, if every limit allows it.
--- KEYS    counter..., held..., hold, holds...
--- ARGV    latest_start_ms, earliest_end_ms, (amount, expiry, limit)..., ttl_ms, width_ms, record_ttl_ms, fingerprint, tail, [now_ms, touch]
--- REPLY   GRANTED reserved_ms expires_ms bucket_ms rest used... [held...]
--- REPLY   DENIED now_ms refusing used... [held... frees_ms...]
+-- reserve: sets amounts aside beside counters until they are settled, released or expire, and takes them from rates, if every limit allows it.
+-- KEYS    counter..., held..., state..., ruled, hold, holds..., [rules]
+-- ARGV    counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)..., ttl_ms, width_ms, record_ttl_ms, fingerprint, tail, [now_ms, touch, asked]
+-- REPLY   GRANTED reserved_us expires_ms bucket_ms part shadowed (state)... used... [held...] [rulings]
+-- REPLY   DENIED now_s us refusing (state)... used... [held... frees_ms...] [rulings]
 -- REPLY   HELD record
--- REPLY   STALE now_ms
+-- REPLY   STALE now_s
+-- REPLY   RULED now_s
 -- ERRORS  CONFLICT CORRUPT INVALID OVERFLOW
--- COST    TIME, SET, one MGET and an INCRBY and an HINCRBY a counter; where holds make a limit bind as admit
+-- COST    TIME, SET, one MGET, an INCRBY and an HINCRBY a counter and a SET a rate; where holds make a limit bind as admit
 
--- Amounts and limits are as in admit; `used` and `held` are from before the request. The record of a hold is a line,
--- 'open FINGERPRINT STEP RESERVED_MS EXPIRES_MS BUCKET_MS TAIL'; the tail is its tags and 'COUNTER AMOUNT LIMIT' a counter.
--- HELD answers a repeat of the request with the record. The amount `rest` stands for all that is left of the tightest limit
--- it is asked of, and `rest` in the reply for what that was, else '-'.
+-- Counters, states and limits are as in admit. The record of a hold is a line,
+-- 'open FINGERPRINT STEP RESERVED_US EXPIRES_MS BUCKET_MS TAIL'; the tail is its tags and 'COUNTER AMOUNT LIMIT' a counter and a
+-- rate. A partial amount in it is filled in. HELD answers a repeat of the request with the record.
 -- A hold lies in the bucket of `width_ms` that ends at or after its expiry: it frees late, never early.
 
--- @include problem
--- @include integer
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
-local latest_start_ms, earliest_end_ms, count = ARGV[1], ARGV[2], (#KEYS - 1) / 3
-local hold, holds = KEYS[2 * count + 1], 2 * count + 1
-local ttl_ms, width_ms, record_ttl_ms, fingerprint, tail, now_ms, touch = unpack(ARGV, 3 + 3 * count)
-now_ms, touch = now_ms or '', touch or ''
+local count, expiries, amounts, reserving = #ARGV[1], ARGV[4], 4, true
+local states, now_ms, touch, asked = (#ARGV - 9 - 2 * count) / 4, '', '', ''
+if states % 1 ~= 0 then
+  states = states - 0.75
+  now_ms, touch, asked = unpack(ARGV, #ARGV - 2)
+end
+local ttl_ms, width_ms, record_ttl_ms, fingerprint, tail = unpack(ARGV, 5 + 2 * count + 4 * states)
+local ruled, holds = 2 * count + states + 1, 2 * count + states + 2
+local hold = KEYS[holds]
 
-local texts = call('MGET', unpack(KEYS, 1, 2 * count + 1))
-local record = texts[2 * count + 1]
+local texts = call('MGET', unpack(KEYS, 1, holds))
+local record = texts[holds]
 if record then
   if string.match(record, '^%l+ (%S+)') == fingerprint then return 'HELD ' .. record end
-  return problem('CONFLICT', 'this hold id was used for a different request; use a new id')
+  return redis.error_reply('COSTGUARD_CONFLICT this hold id was used for a different request; use a new id')
 end
-local now = now_ms
-if now_ms == '' then
-  local time = call('TIME')
-  local us = time[1] * 1e6 + time[2]
-  now = (us - us % 1000) / 1000
-else
-  now = now_ms + 0
-end
-if now < latest_start_ms + 0 or now >= earliest_end_ms + 0 then return 'STALE ' .. now end
-local expires_ms, rest = now + ttl_ms, '-'
-local bucket_ms = expires_ms + width_ms - 1
-bucket_ms = string.format('%d', bucket_ms - bucket_ms % width_ms)
-
-for i = 1, count do
-  if ARGV[3 * i] == 'rest' then
-    -- @include rest
-    local err
-    rest, err = fill_rest(texts, count, now)
-    if err then return err end
-    tail = string.gsub(tail, ' rest ', ' ' .. rest .. ' ')
-    break
-  end
-end
--- MGET passes over a key of another type as if it were not there.
-for i = 1, count do
-  if not texts[count + i] and call('EXISTS', KEYS[count + i]) == 1 then
-    return problem('CORRUPT', KEYS[count + i] .. ' does not hold an amount')
-  end
+-- @include now
+if now_s < ARGV[2] or now_s >= ARGV[3] then return 'STALE ' .. now_s end
+local ruling, blocked = '', nil
+if texts[ruled] then
+  local limit_args, state_args = amounts, amounts + 2 * count
+  -- @include ruled
 end
 -- @include decide
+if part ~= '-' then tail = string.gsub(tail, ' <%d* ', ' ' .. part .. ' ') end
+
+local reserved_us = now_s * 1e6 + us
+local expires_ms = (reserved_us - reserved_us % 1000) / 1000 + ttl_ms
+local bucket_ms = expires_ms + width_ms - 1
+-- Thirteen digits each: a number is made a text once, and buckets sort as they are.
+local times = string.format('%d %013d %013d ', reserved_us, expires_ms, bucket_ms - bucket_ms % width_ms)
+bucket_ms = string.sub(times, -14, -2)
 
 -- From here on it is written; what can still fail comes first, and is taken back when it does.
-local times, try, type = string.format('%d %d %s ', now, expires_ms, bucket_ms), redis.pcall, type
 if not call('SET', hold, 'open ' .. fingerprint .. ' 0 ' .. times .. tail, 'PX', record_ttl_ms, 'NX') then
-  return problem('CORRUPT', hold .. ' does not hold a hold')
+  return redis.error_reply('COSTGUARD_CORRUPT ' .. hold .. ' does not hold a hold')
 end
-local kept = { nil, nil, nil, nil }
+local try, type, first = redis.pcall, type, { nil, nil, nil, nil }
 for i = 1, count do
-  kept[i] = try('HINCRBY', KEYS[holds + i], bucket_ms, ARGV[3 * i])
-  if type(kept[i]) == 'table' then
+  local amount = ARGV[amounts + 2 * i - 1]
+  if amount ~= checked then checked, adds = amount, amount + 0 end
+  local kept = try('HINCRBY', KEYS[holds + i], bucket_ms, amount)
+  if kept == adds then
+    first[i] = true
+  elseif type(kept) == 'table' then
     for j = 1, i - 1 do
-      local amount = ARGV[3 * j] == '0' and '0' or '-' .. ARGV[3 * j]
-      if call('HINCRBY', KEYS[holds + j], bucket_ms, amount) == 0 then call('HDEL', KEYS[holds + j], bucket_ms) end
+      local taken = ARGV[amounts + 2 * j - 1]
+      taken = taken == '0' and '0' or '-' .. taken
+      if call('HINCRBY', KEYS[holds + j], bucket_ms, taken) == 0 then call('HDEL', KEYS[holds + j], bucket_ms) end
     end
     call('DEL', hold)
-    return problem('CORRUPT', KEYS[holds + i] .. ' does not hold amounts by time')
+    return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[holds + i] .. ' does not hold amounts by time')
   end
 end
 for i = 1, count do
-  local counter, amount, expiry = KEYS[i], ARGV[3 * i], ARGV[1 + 3 * i]
-  call('INCRBY', KEYS[count + i], amount)
-  if fresh or touch ~= '' or kept[i] == amount + 0 then
+  call('INCRBY', KEYS[count + i], ARGV[amounts + 2 * i - 1])
+  if first[i] or fresh or touch ~= '' then
+    -- @include lives
     -- @include expiry
+    lives = lives or ends(expiries)
+    local counter, expiry = KEYS[i], lives[i]
+    if not expiry then expiry = '+' .. record_ttl_ms end
     -- The counter is made now, so that it has its TTL when the hold is settled into it.
     if fresh then call('INCRBY', counter, '0') end
     expire(counter, expiry, fresh, now_ms)
@@ -93,4 +89,8 @@ for i = 1, count do
     expire(KEYS[holds + i], expiry, true, now_ms)
   end
 end
-return 'GRANTED ' .. times .. rest .. ' ' .. table.concat(texts, ' ', 1, holding and 2 * count or count)
+if states > 0 then
+  -- @include take
+end
+return 'GRANTED ' .. times .. part .. ' ' .. shadowed .. ' ' .. words
+  .. table.concat(texts, ' ', 1, holding and 2 * count or count) .. ruling

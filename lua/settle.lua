@@ -1,43 +1,50 @@
 #!lua flags=allow-oom
 -- settle: ends a hold and charges what it really came to, in full, in the windows in which it was reserved.
--- KEYS    counter..., held..., hold, holds...
--- ARGV    record, bucket_ms, expires_ms, receipt_ttl_ms, as, now_ms, held..., amount...
+-- KEYS    counter..., held..., hold, holds..., [state...]
+-- ARGV    counters, record, bucket_ms, expires_ms, receipt_ttl_ms, as, now_ms, held..., amount..., [reserved_us, (change, limit, span_us, how)...]
 -- REPLY   SETTLED late used...
 -- REPLY   REPLAY reply
 -- REPLY   CHANGED record
 -- ERRORS  CONFLICT CORRUPT INVALID OVERFLOW RELEASED UNKNOWN_HOLD
--- COST    GET, TIME, SET, and an INCRBY, a DECRBY and an HINCRBY a counter
+-- COST    GET, TIME, SET, an INCRBY, a DECRBY and an HINCRBY a counter, and a GET and a SET a rate that changes
 
 -- `record` is the hold's line as the caller knows it, `bucket_ms`, `expires_ms` and `held` what it says. `as` is the
--- amounts in one word, by which a repeat is told from another settlement. `late` is 1 when the hold had expired.
+-- amounts in one word, by which a repeat is told from another settlement. `late` is 1 when the hold had expired. Rates took
+-- their part when the hold was reserved: `change` is by how much that was too little, and is given back when it is negative.
 -- allow-oom: a full server still frees what is held.
 
--- @include problem
 -- @include unhold
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
-local count = (#KEYS - 1) / 3
+local count, known, bucket_ms, expires_ms, receipt_ttl_ms, as, now_ms = #ARGV[1], unpack(ARGV, 2, 7)
 local hold, holds = KEYS[2 * count + 1], 2 * count + 1
-local known, bucket_ms, expires_ms, receipt_ttl_ms, as, now_ms = unpack(ARGV, 1, 6)
 
 local record = call('GET', hold)
 if record ~= known or not find(record, '^open ') then
   -- @include record
   return not_as_known(hold, record, as)
 end
-if not find(as, '^%d[%d,]*$') or not find(receipt_ttl_ms, '^[1-9]%d*$') then return problem('INVALID', 'as or receipt_ttl_ms') end
-local now = now_ms == '' and call('TIME')[1] * 1000 or now_ms + 0
+if not find(as, '^%d[%d,]*$') or not find(receipt_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID as or receipt_ttl_ms') end
+-- @include now
+local states, states_made
+if #ARGV > 7 + 2 * count then
+  -- @include correct
+  local err
+  states = 3 * count + 1
+  states_made, err = corrected(#KEYS - states, states, 8 + 2 * count, now_s * 1e6 + us, ARGV[8 + 2 * count] + 0)
+  if err then return err end
+end
 
-local reply, done, made, err = now >= expires_ms + 0 and 'SETTLED 1' or 'SETTLED 0', 0, nil, nil
+local reply, done, made, err = now_s * 1000 + us / 1000 >= expires_ms + 0 and 'SETTLED 1' or 'SETTLED 0', 0, nil, nil
 for i = 1, count do
-  local counter, amount = KEYS[i], ARGV[6 + count + i]
+  local counter, amount = KEYS[i], ARGV[7 + count + i]
   if amount ~= '0' and not find(amount, '^[1-9]%d*$') then
-    err = problem('INVALID', 'amount ' .. i)
+    err = redis.error_reply('COSTGUARD_INVALID amount ' .. i)
     break
   end
   local used = redis.pcall('INCRBY', counter, amount)
   if type(used) == 'table' then
     local overflow = find(used.err, 'overflow', 1, true)
-    err = problem(overflow and 'OVERFLOW' or 'CORRUPT', counter .. ' cannot take the amount as a 64-bit integer')
+    err = redis.error_reply('COSTGUARD_' .. (overflow and 'OVERFLOW ' or 'CORRUPT ') .. counter .. ' cannot take the amount as a 64-bit integer')
     break
   end
   -- A counter that was gone by now lives as long as the receipt.
@@ -49,12 +56,16 @@ for i = 1, count do
   reply = reply .. ' ' .. (used < 1e14 and used > -1e14 and used or call('GET', counter))
   done = i
 end
-err = err or unhold(count, holds, 6, count, bucket_ms)
+err = err or unhold(count, holds, 7, count, bucket_ms)
 if err then
   for i = 1, done do
-    if call('DECRBY', KEYS[i], ARGV[6 + count + i]) == 0 and made and made[i] then call('DEL', KEYS[i]) end
+    if call('DECRBY', KEYS[i], ARGV[7 + count + i]) == 0 and made and made[i] then call('DEL', KEYS[i]) end
   end
   return err
+end
+if states_made then
+  -- @include correct
+  write_states(states_made, states)
 end
 call('SET', hold, 'settled' .. string.sub(record, 5) .. ' | ' .. as .. ' ' .. reply, 'PX', receipt_ttl_ms)
 return reply

@@ -7,8 +7,10 @@ use crate::error::{Error, Result};
 use crate::model::{Amounts, Counter, Estimate, Meter, Policy, Subject, encode_prefix};
 use crate::ops::request::Request;
 use crate::ops::{
-    Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, ListHolds, Peek, Reserve, Statement,
+    Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, ListHolds, ListRules, Peek, Refund,
+    Reserve, SetRule, Statement,
 };
+use crate::service::Event;
 use crate::store::embedded::Embedded;
 use crate::store::redis::RedisStore;
 use crate::store::{Clock, Store, SystemClock};
@@ -135,7 +137,7 @@ impl CostGuard {
     /// was used for another request; `Overflow` and `Corrupt` when a counter cannot take it; `Ambiguous` when it has no
     /// id and the connection broke before the answer; `Unavailable` when the store cannot be reached.
     pub fn admit<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: impl Into<Amounts>) -> Admit<'a> {
-        Admit(self.request(policy, subject, amounts.into()))
+        Admit { request: self.request(policy, subject, amounts.into()), part: None }
     }
 
     /// Charges `amounts` to `subject` whatever the limits: for money that is already spent.
@@ -143,7 +145,72 @@ impl CostGuard {
     /// # Errors
     /// As [`admit`](Self::admit).
     pub fn charge<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: impl Into<Amounts>) -> Charge<'a> {
-        Charge(self.request(policy, subject, amounts.into()))
+        Charge { request: self.request(policy, subject, amounts.into()), penalty: false }
+    }
+
+    /// Takes `amounts` from the rates and counters of `policy` whatever the limits, and nothing of the meters that are not
+    /// given: a wrong password that costs five tries.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    pub fn penalty<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: impl Into<Amounts>) -> Charge<'a> {
+        Charge { request: self.request(policy, subject, amounts.into()), penalty: true }
+    }
+
+    /// Gives back `amounts` that were admitted and not used: counters down to zero at most, rates too.
+    ///
+    /// # Errors
+    /// As [`admit`](Self::admit).
+    pub fn refund<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: impl Into<Amounts>) -> Refund<'a> {
+        Refund { request: self.request(policy, subject, amounts.into()), taken_us: None }
+    }
+
+    /// Sets another limit in the place of what policies say about this counter of this scope, in the meter's unit, for every
+    /// process at once and until a time. Limits that are [`fixed`](crate::Limit::fixed) stay.
+    ///
+    /// # Errors
+    /// `Invalid` when the subject lacks the scope, or the time is over.
+    pub fn set_limit<'a>(&'a self, subject: &'a Subject, counter: &'a Counter, limit: i64) -> SetRule<'a> {
+        SetRule::limit(&self.engine, subject, counter, limit)
+    }
+
+    /// Goes back to what policies say about this counter of this scope.
+    ///
+    /// # Errors
+    /// As [`set_limit`](Self::set_limit).
+    pub fn clear_limit<'a>(&'a self, subject: &'a Subject, counter: &'a Counter) -> SetRule<'a> {
+        SetRule::clear(&self.engine, subject, counter)
+    }
+
+    /// Refuses everything to a scope for a time: `admit` and `reserve` of any subject that has it, under the same root.
+    ///
+    /// # Errors
+    /// As [`set_limit`](Self::set_limit).
+    pub fn block<'a>(&'a self, subject: &'a Subject, scope_kind: &'a str, ttl: Duration) -> SetRule<'a> {
+        SetRule::block(&self.engine, subject, scope_kind, ttl)
+    }
+
+    /// Lifts a block.
+    ///
+    /// # Errors
+    /// As [`set_limit`](Self::set_limit).
+    pub fn unblock<'a>(&'a self, subject: &'a Subject, scope_kind: &'a str) -> SetRule<'a> {
+        SetRule::unblock(&self.engine, subject, scope_kind)
+    }
+
+    /// The overrides and blocks under the root of `subject` that are in force.
+    ///
+    /// # Errors
+    /// `Invalid` when the subject is none.
+    pub fn rules<'a>(&'a self, subject: &'a Subject) -> ListRules<'a> {
+        ListRules { engine: &self.engine, subject, at: None }
+    }
+
+    /// What happens to limits by requests of this guard: thresholds that were reached, and what shadow limits would have
+    /// refused. A listener that is more than 1,024 events behind loses the oldest.
+    #[must_use]
+    pub fn events(&self) -> tokio::sync::broadcast::Receiver<Event> {
+        self.engine.events.listen()
     }
 
     /// Where the limits of `policy` stand for `subject`; changes nothing.

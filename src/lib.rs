@@ -35,7 +35,7 @@ pub mod store;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Builder, CostGuard};
 pub use model::{
-    Amounts, Counter, Decision, Denial, Estimate, Fraction, Grant, Limit, LimitState, Meter, Money, Policy,
+    Amounts, Counter, Decision, Denial, Estimate, Fraction, Grant, Limit, LimitState, Meter, Mode, Money, Policy,
     PriceCatalogue, Scope, Subject, Usage, Window,
 };
 pub use ops::{Charged, Correction, Counted, Growth, Hold, Settled};

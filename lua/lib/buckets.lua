@@ -15,7 +15,7 @@ local function ended_buckets(key, now, held)
         least_ms = stored[i]
       end
     elseif stored[i] ~= 'next' then
-      return false, problem('CORRUPT', key .. ' does not hold amounts by time')
+      return false, redis.error_reply('COSTGUARD_CORRUPT ' .. key .. ' does not hold amounts by time')
     end
   end
   -- More has ended than is held: the total was lost with an evicted key.

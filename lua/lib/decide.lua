@@ -1,76 +1,109 @@
 -- The decision of admit, reserve and grow: one piece of each and no function, for every call would pay for making one. It
--- reads `call`, `find`, `count`, `now`, `touch` and `texts`: what the counters hold (1 up) and what is held beside them
--- (count + 1 up; false when nothing was yet). It replies by itself when a limit refuses. Otherwise it leaves in `texts` what
--- is still held, in `holding` whether anything was, and in `fresh` whether a counter was missing.
-local holding, fresh, ended, frees, refusing, checked, adds
+-- reads `call`, `find`, `count`, `states`, `holds`, `amounts` (the place before the first amount in ARGV), `expiries`,
+-- `reserving`, `now_s`, `us`, `touch`, what `ruled` left, and `texts`: what the counters hold (1 up), what is held beside
+-- them (count + 1 up) and the states (2 * count + 1 up), false where nothing was. It replies by itself when a limit refuses.
+-- Otherwise it leaves `part`, `shadowed` and `words` for the reply, in `holding` whether anything is held, in `fresh` whether a
+-- counter was missing, in `lives` when counters end (nil when nobody asked yet), and in `texts` and `keep` what the states
+-- become and for how long.
+local holding, fresh, lives, part, shadowed = false, false, nil, '-', '-'
+local words, refusing, checked, adds, sums, ended, frees, keep = '', blocked and '0', nil, nil, nil, nil, nil, nil
+local state_keys, state_args, forced = 2 * count, amounts + 2 * count, nil
+if states > 0 then sums = {} end
 for i = 1, count do
-  local used, held, amount, limit = texts[i], texts[count + i], ARGV[3 * i], ARGV[2 + 3 * i]
+  local used, held, amount, limit = texts[i], texts[count + i], ARGV[amounts + 2 * i - 1], ARGV[amounts + 2 * i]
   if amount ~= checked then
-    if amount ~= '0' and not find(amount, '^[1-9]%d*$') then return problem('INVALID', 'amount ' .. i) end
+    if amount ~= '0' and not find(amount, '^[1-9]%d*$') then
+      -- @include part
+      local err
+      amount, err = fill(amount)
+      if err then return err end
+      part = amount
+    end
     checked, adds = amount, amount + 0
   end
-  if not used or used == '0' or touch ~= '' then
-    local expiry = tonumber(ARGV[1 + 3 * i])
-    if not (expiry and expiry >= 1 and expiry <= 9e15) then return problem('INVALID', 'expiry ' .. i) end
+  if not used or touch ~= '' or (used == '0' and not reserving) then
+    -- @include lives
+    lives = lives or ends(expiries)
+    if not lives[i] then return redis.error_reply('COSTGUARD_INVALID expiry ' .. i) end
     -- MGET passes over a key of another type as if it were not there.
     if not used and call('EXISTS', KEYS[i]) == 0 then used, texts[i], fresh = '0', '0', true end
   end
   if used ~= '0' and not (used and find(used, '^-?[1-9]%d*$')) then
-    return problem('CORRUPT', KEYS[i] .. ' does not hold an integer')
+    return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[i] .. ' does not hold an integer')
   end
   local after, fits = used + adds, true
   local sum = after
   if held then
     if held ~= '0' and not find(held, '^[1-9]%d*$') then
-      return problem('CORRUPT', KEYS[count + i] .. ' does not hold an amount')
+      return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[count + i] .. ' does not hold an amount')
     end
     holding, sum = true, #held > 14 and 1e14 or after + held
+  elseif reserving and call('EXISTS', KEYS[count + i]) == 1 then
+    return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[count + i] .. ' does not hold an amount')
   end
   if sum >= 1e14 or #used > 14 or #amount > 14 then
+    -- @include integer
     after = wide_add(used, amount, '')
     if after then sum, fits = wide_add(after, held or '0', limit) end
     if not after or not sum then
-      if not wide_add(used, '0', '') then return problem('CORRUPT', KEYS[i] .. ' does not hold a 64-bit integer') end
-      return problem('OVERFLOW', KEYS[i] .. ' would leave the 64-bit range')
+      if not wide_add(used, '0', '') then return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[i] .. ' does not hold a 64-bit integer') end
+      return redis.error_reply('COSTGUARD_OVERFLOW ' .. KEYS[i] .. ' would leave the 64-bit range')
     end
   elseif limit ~= '' then
     fits = sum <= limit + 0
   end
-  if not fits and held then
+  -- What has ended counts no more. Where no limit binds it is looked for now and then, so that it does not pile up.
+  if held and (not fits or touch ~= '') then
+    -- @include integer
     -- @include buckets
-    local gone, fields, next_ms = ended_buckets(KEYS[#KEYS - count + i], now, held)
+    local gone, fields, next_ms = ended_buckets(KEYS[holds + i], now_s * 1000 + (us - us % 1000) / 1000, held)
     if gone == false then return fields end
-    local _, fits_alone = nil, type(after) == 'number' and after <= limit + 0
-    if type(after) ~= 'number' then _, fits_alone = wide_add(after, '0', limit) end
+    local spent = type(after) == 'number' and string.format('%.0f', after) or after
+    if not fits then
+      local _, fits_alone = wide_add(spent, '0', limit)
+      frees = frees or {}
+      frees[i] = fits_alone and next_ms or '-1'
+    end
     if gone then
       ended = ended or {}
       ended[i] = { gone, fields, next_ms }
-      local live, spent = wide_add(held, '-' .. gone, ''), type(after) == 'number' and string.format('%.0f', after) or after
-      _, fits = wide_add(spent, live, limit)
+      sum, fits = wide_add(spent, wide_add(held, '-' .. gone, ''), limit)
     end
-    frees = frees or {}
-    frees[i] = fits_alone and next_ms or -1
   end
-  if not fits then refusing = refusing and refusing .. ',' .. i or tostring(i) end
+  if sums then sums[i] = sum end
+  if not fits then
+    -- A limit with a plus only says so.
+    if string.byte(limit) == 43 then
+      shadowed = shadowed == '-' and tostring(i) or shadowed .. ',' .. i
+    else
+      refusing = refusing and refusing .. ',' .. i or tostring(i)
+    end
+  end
+end
+if states > 0 then
+  -- @include states
 end
 if holding then
   for i = 1, count do
-    local holds, sweep = KEYS[#KEYS - count + i], ended and ended[i]
+    local holds_key, sweep = KEYS[holds + i], ended and ended[i]
     texts[count + i] = texts[count + i] or '0'
     -- Holds that were settled or extended leave a `next` behind that is over: the true one spares the next look.
-    if sweep and (#sweep[2] > 0 or sweep[3] ~= '-1') then call('HSET', holds, 'next', sweep[3]) end
+    if sweep and (#sweep[2] > 0 or sweep[3] ~= '-1') then call('HSET', holds_key, 'next', sweep[3]) end
     -- Holds that have ended count no more, whatever is decided: what is left of them goes now.
     if sweep and #sweep[2] > 0 then
       -- Lua unpacks some 8,000 at once.
       for from = 1, #sweep[2], 1000 do
-        call('HDEL', holds, unpack(sweep[2], from, math.min(from + 999, #sweep[2])))
+        call('HDEL', holds_key, unpack(sweep[2], from, math.min(from + 999, #sweep[2])))
       end
+      -- @include integer
       call('DECRBY', KEYS[count + i], sweep[1])
       texts[count + i] = wide_add(texts[count + i], '-' .. sweep[1], '')
     end
-    texts[2 * count + i] = frees and frees[i] or -1
   end
 end
 if refusing then
-  return 'DENIED ' .. now .. ' ' .. refusing .. ' ' .. table.concat(texts, ' ', 1, holding and 3 * count or count)
+  local said = { 'DENIED', now_s, us, refusing }
+  said[5] = words .. table.concat(texts, ' ', 1, holding and 2 * count or count)
+  for i = 1, holding and count or 0 do said[5 + i] = frees and frees[i] or '-1' end
+  return table.concat(said, ' ') .. ruling
 end

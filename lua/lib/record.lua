@@ -4,16 +4,16 @@
 -- now when the hold was changed elsewhere, or an error.
 local function not_as_known(key, record, as)
   if not record then
-    return problem('UNKNOWN_HOLD', 'there is no hold ' .. key .. ': it was never made, or ended too long ago')
+    return redis.error_reply('COSTGUARD_UNKNOWN_HOLD there is no hold ' .. key .. ': it was never made, or ended too long ago')
   end
   local state, ended_as, reply = string.match(record, '^(%l+) .* | (%S+) (.*)$')
   if not state then
     if string.find(record, '^open ') then return 'CHANGED ' .. record end
-    return problem('CORRUPT', key .. ' does not hold a hold')
+    return redis.error_reply('COSTGUARD_CORRUPT ' .. key .. ' does not hold a hold')
   end
   if ended_as == as then return 'REPLAY ' .. reply end
   if state == 'settled' and string.find(as, '^%d') then
-    return problem('CONFLICT', 'this hold was settled with other amounts')
+    return redis.error_reply('COSTGUARD_CONFLICT this hold was settled with other amounts')
   end
-  return problem(string.upper(state), 'this hold was ' .. state)
+  return redis.error_reply('COSTGUARD_' .. string.upper(state) .. ' this hold was ' .. state)
 end

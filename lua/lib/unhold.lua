@@ -45,5 +45,5 @@ local function unhold(held, holds, amounts, count, bucket_ms)
       if total == 0 and call('PTTL', KEYS[held + i]) == -1 then call('DEL', KEYS[held + i]) end
     end
   end
-  return problem('CORRUPT', bad .. ' is not what costguard writes')
+  return redis.error_reply('COSTGUARD_CORRUPT ' .. bad .. ' is not what costguard writes')
 end

@@ -18,17 +18,22 @@ impl Meter {
     pub const TOKENS: Meter = Meter(Cow::Borrowed("tokens"));
     /// Requests; a request counts as one unless it says otherwise.
     pub const REQUESTS: Meter = Meter(Cow::Borrowed("requests"));
+    /// Calls that are open at once; a request is one unless it says otherwise.
+    pub const CONCURRENCY: Meter = Meter(Cow::Borrowed("concurrency"));
+    /// What a block counts in: nothing. It names a block among the limits of a denial.
+    pub const BLOCK: Meter = Meter(Cow::Borrowed("block"));
 
     /// A meter of any name. It stands in keys, so `:`, `{`, `}`, `%`, control and white-space characters are
     /// percent-encoded there.
     ///
     /// # Errors
-    /// `Invalid` when the name is empty, longer than 200 bytes, or `receipt` or `hold`, which name other keys.
+    /// `Invalid` when the name is empty, longer than 200 bytes, or names other keys: `receipt`, `hold`, `rules`, `ruled`,
+    /// `block`.
     pub fn new(name: &str) -> Result<Self> {
         match text::encode("meter", name)?.as_str() {
-            "receipt" | "hold" => Err(Error::invalid(format!(
-                "`{name}` names the keys of receipts or holds; call the meter something else"
-            ))),
+            "receipt" | "hold" | "rules" | "ruled" | "block" => {
+                Err(Error::invalid(format!("`{name}` names keys of another kind; call the meter something else")))
+            }
             encoded => Ok(Self::of_key(encoded)),
         }
     }
@@ -39,8 +44,14 @@ impl Meter {
             "cost" => Self::COST,
             "tokens" => Self::TOKENS,
             "requests" => Self::REQUESTS,
+            "concurrency" => Self::CONCURRENCY,
             other => Self(Cow::Owned(other.to_owned())),
         }
+    }
+
+    /// Whether a request that says nothing counts as one.
+    pub(crate) fn is_one_each(&self) -> bool {
+        *self == Self::REQUESTS || *self == Self::CONCURRENCY
     }
 
     /// The name, as it stands in keys.
@@ -82,7 +93,7 @@ impl fmt::Display for Meter {
 
 /// How much of each meter one request takes.
 ///
-/// `requests` is 1 unless set. Every other meter that the policy limits must be given: a meter that was forgotten would
+/// `requests` and `concurrency` are 1 unless set. Every other meter that the policy limits must be given: a meter that was forgotten would
 /// never fill its budget.
 ///
 /// ```
@@ -140,7 +151,7 @@ impl Amounts {
     pub fn of(&self, meter: &Meter) -> Result<i64> {
         match self.get(meter) {
             Some(amount) => fits(meter, amount),
-            None if *meter == Meter::REQUESTS => Ok(1),
+            None if meter.is_one_each() => Ok(1),
             None => Err(Error::invalid(format!(
                 "the policy limits {meter}, but the request gives no amount of it; add it to its Amounts, 0 if it has none"
             ))),

@@ -36,6 +36,10 @@ pub struct Grant {
     pub limits: Vec<LimitState>,
     /// Whether this is the stored answer to an operation id that was used before. Then `used` is as it was at that time.
     pub replayed: bool,
+    /// What a partial amount came to; `None` when none was asked for.
+    pub part: Option<i64>,
+    /// When it was counted, in microseconds since the epoch by the store's clock: what a refund goes by.
+    pub taken_us: i64,
 }
 
 /// A request that was refused. Nothing was counted.
@@ -43,11 +47,11 @@ pub struct Grant {
 pub struct Denial {
     /// The limit that binds longest.
     pub limit: LimitState,
-    /// How long until that limit can have room again: until its window ends, or until the next holds expire where holds
-    /// stand in the way (`statement` says how much frees when). `None` when it never will: its window does not end, or the
-    /// request alone is above the limit.
+    /// How long until that limit can have room again: until its window ends, until a rate has room for the request, or until
+    /// the next holds expire where holds stand in the way (`statement` says how much frees when). `None` when it never will:
+    /// its window does not end, or the request alone is above the limit.
     pub retry_after: Option<Duration>,
-    /// Every limit of the policy, in its order.
+    /// Every limit of the policy, in its order, and every block that stands in the way.
     pub limits: Vec<LimitState>,
     /// Which of them refuse, by their place in `limits`.
     pub refused_by: Vec<usize>,
@@ -62,24 +66,32 @@ pub struct LimitState {
     pub meter: Meter,
     /// When it starts over.
     pub window: Window,
-    /// How far it may go; `None` when it only counts.
+    /// How far it may go, an override counted in; `None` when it only counts.
     pub limit: Option<i64>,
-    /// How far it has gone: what was charged and settled.
+    /// How many of a rate may come at once; `None` for everything else.
+    pub burst: Option<i64>,
+    /// How far it has gone: what was charged and settled; of a rate what has not leaked or slid out.
     pub used: i64,
     /// What is held beside that, by holds that are open.
     pub held: i64,
-    /// When the current window began and when it ends, in milliseconds since the epoch.
+    /// When the current window began and when it ends, in milliseconds since the epoch; of a rate now, and when at the latest
+    /// nothing of it is left; of a block now, and when it ends.
     pub span_ms: (i64, i64),
-    /// The highest share of `warn_at` that this very request reached: of all requests of the window, in all processes,
-    /// one reports it. After several shares in one step it is the highest of them.
+    /// The highest share of `warn_at` that is reported with this very request: of all requests of the window, in all
+    /// processes, one reports it. After several shares in one step it is the highest of them.
     pub crossed: Option<Fraction>,
+    /// Whether a limit in shadow mode would have refused this request.
+    pub shadowed: bool,
 }
 
 /// `user:alice cost per day, 1.00 of 1.00 used`.
 impl fmt::Display for LimitState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per = if self.window.per() == Per::Total { "" } else { "per " };
-        write!(f, "{} {} {per}{}, {}", self.scope, self.meter, self.window, self.meter.format_amount(self.used))?;
+        if self.meter == Meter::BLOCK {
+            return write!(f, "{} is blocked", self.scope);
+        }
+        let Self { scope, meter, window, used, .. } = self;
+        write!(f, "{scope} {meter} {}{window}, {}", window.per().preposition(), meter.format_amount(*used))?;
         if let Some(limit) = self.limit {
             write!(f, " of {}", self.meter.format_amount(limit))?;
         }
@@ -92,29 +104,30 @@ impl fmt::Display for LimitState {
 }
 
 impl LimitState {
-    /// `added` is the part of `used` and `held` that this request brought.
-    pub(crate) fn new(limit: &Limit, scope: Scope, span_ms: (i64, i64), used: i64, held: i64, added: i64) -> Self {
-        let after = used.saturating_add(held);
-        let before = after.saturating_sub(added);
-        let crossed = limit.limit().and_then(|most| {
-            let reached = |share: &&Fraction| before < share.of(most) && share.of(most) <= after;
-            limit.warnings().iter().rev().find(reached).copied()
-        });
-        let counter = limit.counter();
-        let (meter, window) = (counter.meter().clone(), counter.window());
-        Self { scope, meter, window, limit: limit.limit(), used, held, span_ms, crossed }
+    /// A limit of a policy, with nothing crossed and nothing shadowed.
+    pub(crate) fn new(limit: &Limit, scope: Scope, span_ms: (i64, i64), used: i64, held: i64) -> Self {
+        let (meter, window) = (limit.counter().meter().clone(), limit.counter().window());
+        let burst = matches!(window.per(), Per::Rate(_)).then(|| limit.own_burst().or(limit.limit())).flatten();
+        Self { scope, meter, window, limit: limit.limit(), burst, used, held, span_ms, crossed: None, shadowed: false }
+    }
+
+    /// A block of a scope, as one more limit.
+    pub(crate) fn block(scope: Scope, span_ms: (i64, i64)) -> Self {
+        let (meter, window, limit) = (Meter::BLOCK, Window::total(), Some(0));
+        Self { scope, meter, window, limit, burst: None, used: 0, held: 0, span_ms, crossed: None, shadowed: false }
     }
 
     /// How much is left, neither used nor held; 0 when the limit was reached or passed, `None` when there is no limit.
     #[must_use]
     pub fn remaining(&self) -> Option<i64> {
-        self.limit.map(|limit| limit.saturating_sub(self.used).saturating_sub(self.held).max(0))
+        self.burst.or(self.limit).map(|limit| limit.saturating_sub(self.used).saturating_sub(self.held).max(0))
     }
 
-    /// By how much the limit was passed, by charges that are never refused; 0 when it was not.
+    /// By how much the limit was passed, by charges that are never refused or within the overdraft it allows; 0 when it was
+    /// not.
     #[must_use]
     pub fn overdraft(&self) -> i64 {
-        self.limit.map_or(0, |limit| self.used.saturating_sub(limit).max(0))
+        self.burst.or(self.limit).map_or(0, |limit| self.used.saturating_sub(limit).max(0))
     }
 
     /// `used` as money, where the meter is `cost`.

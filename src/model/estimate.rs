@@ -10,7 +10,8 @@ use crate::error::Result;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Estimate {
     amounts: Amounts,
-    rest: Option<Meter>,
+    /// The meter of which the store decides the amount, and whether up to the one in `amounts`.
+    part: Option<(Meter, bool)>,
 }
 
 impl Estimate {
@@ -37,7 +38,13 @@ impl Estimate {
     /// up what there is. Refused when nothing is left.
     #[must_use]
     pub fn remaining() -> Self {
-        Self { amounts: Amounts::cost(Money::ZERO), rest: Some(Meter::COST) }
+        Self { amounts: Amounts::cost(Money::ZERO), part: Some((Meter::COST, false)) }
+    }
+
+    /// What there is of a meter, up to an amount, decided by the store in the same step. Refused when nothing is left.
+    #[must_use]
+    pub fn at_most(meter: Meter, amount: impl Into<i128>) -> Self {
+        Self { amounts: Amounts::new().with(meter.clone(), amount), part: Some((meter, true)) }
     }
 
     /// And an amount of another meter.
@@ -51,15 +58,15 @@ impl Estimate {
         &self.amounts
     }
 
-    /// The meter of which all that is left is asked.
-    pub(crate) fn rest(&self) -> Option<&Meter> {
-        self.rest.as_ref()
+    /// The meter of which what there is is asked, and whether up to a bound.
+    pub(crate) fn part(&self) -> Option<(&Meter, bool)> {
+        self.part.as_ref().map(|(meter, bounded)| (meter, *bounded))
     }
 }
 
 impl From<Amounts> for Estimate {
     fn from(amounts: Amounts) -> Self {
-        Self { amounts, rest: None }
+        Self { amounts, part: None }
     }
 }
 

@@ -2,15 +2,22 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::amount::Meter;
 use super::money::Money;
 use super::subject::{Scope, Subject};
-use super::window::{Per, Window};
+use super::window::{Per, Period, Window};
 use crate::error::{Error, Result};
 
 /// The most limits one policy can have; each is one counter of the deciding script.
 pub const MAX_LIMITS: usize = 32;
+
+/// The largest limit of a log.
+const MAX_LOG: i64 = 1000;
+
+/// How many requests times microseconds of its period a rate can count: Lua numbers are exact to 2^53.
+const MAX_PARTS: i128 = 9_000_000_000_000_000;
 
 /// Which counter: what is counted, against which kind of scope, over which window.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,8 +65,7 @@ impl Counter {
 
 impl fmt::Display for Counter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per = if self.window.per() == Per::Total { "" } else { "per " };
-        write!(f, "{} {} {per}{}", self.scope, self.meter, self.window)
+        write!(f, "{} {} {}{}", self.scope, self.meter, self.window.per().preposition(), self.window)
     }
 }
 
@@ -101,19 +107,33 @@ impl fmt::Display for Fraction {
     }
 }
 
-/// A counter and how far it may go.
+/// A counter, or a rate, and how far it may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     counter: Counter,
     limit: Option<i64>,
+    burst: Option<i64>,
+    overdraft: i64,
     warn_at: Arc<[Fraction]>,
+    mode: Mode,
+    fixed: bool,
+}
+
+/// What a limit does to a request that it has no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It refuses it.
+    #[default]
+    Enforce,
+    /// It says that it would have refused it, in [`LimitState::shadowed`](crate::LimitState::shadowed), and refuses nothing.
+    Shadow,
 }
 
 impl Limit {
     /// A limit on any meter, in its unit; nano-dollars for [`Meter::COST`].
     #[must_use]
     pub fn new(counter: Counter, limit: i64) -> Self {
-        Self { counter, limit: Some(limit), warn_at: Arc::new([]) }
+        Self { limit: Some(limit), ..Self::count_only(counter) }
     }
 
     /// A limit on money: `Limit::cost("user", "75.00".parse()?, Window::day())`.
@@ -122,10 +142,54 @@ impl Limit {
         Self::new(Counter::new(scope_kind, Meter::COST, window), limit.nanos())
     }
 
+    /// So many requests per `period`, evenly (GCRA), with a [`burst`](Self::burst) of as many at once.
+    ///
+    /// # Errors
+    /// `Invalid` as [`Window::rate`].
+    pub fn requests(scope_kind: &str, limit: i64, period: Duration) -> Result<Self> {
+        Ok(Self::new(Counter::new(scope_kind, Meter::REQUESTS, Window::rate(period)?), limit))
+    }
+
+    /// So many calls open at once: what `reserve` counts until the hold is settled, released or has expired.
+    #[must_use]
+    pub fn concurrency(scope_kind: &str, limit: i64) -> Self {
+        Self::new(Counter::new(scope_kind, Meter::CONCURRENCY, Window::open()), limit)
+    }
+
     /// No limit: what passes is counted and never refused.
     #[must_use]
     pub fn count_only(counter: Counter) -> Self {
-        Self { counter, limit: None, warn_at: Arc::new([]) }
+        let warn_at = Arc::new([]);
+        Self { counter, limit: None, burst: None, overdraft: 0, warn_at, mode: Mode::Enforce, fixed: false }
+    }
+
+    /// How many of a rate may come at once, where that is not as many as the limit.
+    #[must_use]
+    pub fn burst(mut self, burst: i64) -> Self {
+        self.burst = Some(burst);
+        self
+    }
+
+    /// By how much the limit may be passed, in the meter's unit; what is passed shows in
+    /// [`LimitState::overdraft`](crate::LimitState::overdraft).
+    #[must_use]
+    pub fn overdraft(mut self, amount: i64) -> Self {
+        self.overdraft = amount;
+        self
+    }
+
+    /// Whether the limit refuses, or only says that it would.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// No override changes this limit: [`CostGuard::set_limit`](crate::CostGuard::set_limit) does nothing to it.
+    #[must_use]
+    pub fn fixed(mut self) -> Self {
+        self.fixed = true;
+        self
     }
 
     /// Reports the request that brings the counter to a share of the limit; see [`LimitState::crossed`].
@@ -157,16 +221,67 @@ impl Limit {
         &self.warn_at
     }
 
+    /// How many of a rate may come at once, where it was said.
+    #[must_use]
+    pub fn own_burst(&self) -> Option<i64> {
+        self.burst
+    }
+
+    /// By how much it may be passed.
+    #[must_use]
+    pub fn allowed_overdraft(&self) -> i64 {
+        self.overdraft
+    }
+
+    /// Whether it only says that it would refuse.
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.mode == Mode::Shadow
+    }
+
+    /// Whether no override changes it.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.fixed
+    }
+
     fn check(&self) -> Result<()> {
-        match self.limit {
-            Some(limit) if limit < 0 => Err(Error::invalid(format!(
-                "the limit on {} is negative; write 0 to refuse everything, or leave the limit out",
-                self.counter
-            ))),
-            None if !self.warn_at.is_empty() => Err(Error::invalid(format!(
-                "{} has warnings but no limit to warn about; give it a limit",
-                self.counter
-            ))),
+        let fail = |what: &str| Err(Error::invalid(format!("the limit on {} {what}", self.counter)));
+        let per = self.counter.window.per();
+        let period_us = per.rate_period().map(Period::us);
+        let Some(limit) = self.limit else {
+            return match (period_us, per) {
+                (Some(_), _) => fail("is a rate without a number; say how many"),
+                (_, Per::Open) => fail("needs a number; say how many may be open at once"),
+                _ if !self.warn_at.is_empty() => fail("has warnings but nothing to warn about; give it a number"),
+                _ if self.overdraft != 0 || self.mode == Mode::Shadow => fail("only counts; give it a number"),
+                _ => Ok(()),
+            };
+        };
+        if limit < 0 {
+            return fail("is negative; write 0 to refuse everything, or leave the limit out");
+        }
+        if self.overdraft < 0 || limit.checked_add(self.overdraft).is_none() {
+            return fail("has an overdraft that is negative or leaves the 64-bit range");
+        }
+        let Some(period_us) = period_us else {
+            return if self.burst.is_some() { fail("has a burst, which only a rate has") } else { Ok(()) };
+        };
+        let burst = self.burst.unwrap_or(limit);
+        match per {
+            _ if limit == 0 || burst < 1 => fail("is a rate of nothing; give 1 or more, or block the scope"),
+            _ if !self.warn_at.is_empty() || self.overdraft != 0 => {
+                fail("is a rate, which has no warnings and no overdraft; leave them out")
+            }
+            Per::Sliding(_) | Per::Log(_) if self.burst.is_some() => {
+                fail("has a burst, which a sliding window has not")
+            }
+            Per::Log(_) if limit > MAX_LOG => {
+                fail("keeps the time of each request, for up to 1,000; use a sliding window for more")
+            }
+            _ if i128::from(burst.max(limit)) * i128::from(period_us) > MAX_PARTS => {
+                fail("is too large for its period to be kept exactly; use a fixed window")
+            }
             _ => Ok(()),
         }
     }

@@ -28,6 +28,11 @@ impl Scope {
         Ok(Self { kind_len: kind.len(), text: format!("{kind}:{id}").into() })
     }
 
+    /// A scope as it stands in a reply of the store.
+    pub(crate) fn of_key(text: &str) -> Self {
+        Self { kind_len: text.find(':').unwrap_or(text.len()), text: text.into() }
+    }
+
     pub(crate) fn global() -> Self {
         Self { kind_len: GLOBAL.len(), text: GLOBAL.into() }
     }
@@ -154,29 +159,37 @@ impl Subject {
     /// The key of the receipt of an operation: in the slot of its counters.
     pub(crate) fn receipt_key(&self, prefix: &str, id: &str) -> Result<String> {
         self.check()?;
-        Ok(self.own_key(prefix, "receipt") + &text::encode("operation id", id)?)
+        Ok([&self.own_key(prefix, "receipt"), ":", &text::encode("operation id", id)?].concat())
     }
 
     /// The key of a hold's record: in the slot of its counters.
     pub(crate) fn hold_key(&self, prefix: &str, id: &str) -> Result<String> {
         self.check()?;
-        Ok(self.own_key(prefix, "hold") + &text::encode("hold id", id)?)
+        Ok(self.hold_keys(prefix)? + &text::encode("hold id", id)?)
     }
 
     /// What the keys of this subject's holds begin with.
     pub(crate) fn hold_keys(&self, prefix: &str) -> Result<String> {
         self.check()?;
-        Ok(self.own_key(prefix, "hold"))
+        Ok(self.own_key(prefix, "hold") + ":")
     }
 
-    fn own_key(&self, prefix: &str, what: &str) -> String {
+    /// The key of something that a root has one of: its rules, and beginnings of keys that end with an id.
+    pub(crate) fn own_key(&self, prefix: &str, what: &str) -> String {
         match &self.layout {
-            Layout::Tagged { root } => format!("{prefix}{what}:{{{root}}}:"),
-            Layout::Plain => format!("{prefix}{what}:{}:", self.scopes.first().map_or("", Scope::id)),
+            Layout::Tagged { root } => [prefix, what, ":{", root, "}"].concat(),
+            Layout::Plain => [prefix, what, ":", self.scopes.first().map_or("", Scope::id)].concat(),
         }
     }
 
-    fn check(&self) -> Result<()> {
+    /// Every scope, `global` too where the subject has it.
+    pub(crate) fn all_scopes(&self) -> impl Iterator<Item = Scope> {
+        let global = matches!(self.layout, Layout::Tagged { .. }).then(Scope::global);
+        self.scopes.iter().cloned().chain(global)
+    }
+
+    /// Whether it was built from ids that are some.
+    pub(crate) fn check(&self) -> Result<()> {
         self.error.clone().map_or(Ok(()), Err)
     }
 }

@@ -1,24 +1,61 @@
 //! `admit`: adds amounts if every limit allows it. Twin of `lua/admit.lua`.
 
-use super::plan::Taken;
+use super::plan::{Part, Plan};
 use super::request::{Request, request};
-use crate::error::Result;
-use crate::model::{Decision, Grant};
-use crate::script::Op;
+use crate::error::{Error, Result};
+use crate::model::{Decision, Grant, Meter, Per};
+use crate::script::{self, Op};
+use crate::store::ScriptCall;
 
 request! {
     /// A conditional charge, made by [`CostGuard::admit`](crate::CostGuard::admit).
-    Admit -> Decision
+    Admit { part: Option<Meter> } -> Decision
 }
 
 impl Admit<'_> {
+    /// Takes what there is of this meter, up to the amount that was asked for: [`Grant::part`] says how much. Refused when there
+    /// is nothing.
+    pub fn at_most(mut self, meter: Meter) -> Self {
+        self.part = Some(meter);
+        self
+    }
+
+    fn call(&self, now_ms: i64) -> Result<(Plan, ScriptCall)> {
+        let Request { engine, policy, subject, amounts, .. } = &self.request;
+        let mut plan = Plan::of_amounts(engine, policy, subject, now_ms, amounts)?;
+        if let Some(limit) = policy.limits().iter().find(|limit| limit.counter().window().per() == Per::Open) {
+            return Err(Error::invalid(format!(
+                "`{}` counts what is open, and what is admitted has no end; use reserve, and settle or release the hold",
+                limit.counter()
+            )));
+        }
+        if let Some(meter) = &self.part {
+            plan.take_part(meter, Part::UpTo);
+        }
+        let mut args = Vec::with_capacity(plan.entries.len() * 4 + 9);
+        plan.write_limits(&mut args);
+        if args[0].is_empty() {
+            // Where nothing has a window no time is compared.
+            args.drain(1..4);
+        }
+        let verb = if self.part.is_some() { "admit part" } else { "admit" };
+        let receipt = self.request.write_options(&plan, verb, now_ms, &mut args)?;
+        let (keys, idempotent) = (plan.keys(receipt), self.request.id.is_some());
+        Ok((plan, ScriptCall { script: script::of(Op::Admit), keys, args, idempotent }))
+    }
+
     async fn run(self) -> Result<Decision> {
-        let (plan, mut answer) = self.0.engine.run(self.0.at_ms()?, |now_ms| self.0.call(Op::Admit, now_ms)).await?;
+        let engine = self.request.engine;
+        let (mut plan, mut answer) = engine.run(self.request.at_ms()?, |now_ms| self.call(now_ms)).await?;
         if answer.status() == "DENIED" {
             return plan.denial(&mut answer).map(Decision::Denied);
         }
         answer.expect("GRANTED")?;
-        let limits = plan.states(&mut answer, Taken::Before)?;
-        Ok(Decision::Granted(Grant { limits, replayed: answer.replayed }))
+        let taken_us = answer.now_us()?;
+        let (limits, part) = plan.granted(&mut answer, taken_us, false)?;
+        if !answer.replayed {
+            engine.events.tell(&limits);
+        }
+        Ok(Decision::Granted(Grant { limits, replayed: answer.replayed, part, taken_us }))
     }
 }

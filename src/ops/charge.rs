@@ -1,14 +1,15 @@
 //! `charge`: adds amounts, whatever the limits. Twin of `lua/charge.lua`.
 
-use super::plan::Taken;
+use super::plan::Plan;
 use super::request::{Request, request};
-use crate::error::Result;
-use crate::model::LimitState;
-use crate::script::Op;
+use crate::error::{Error, Result};
+use crate::model::{LimitState, Per};
+use crate::script::{self, Op};
+use crate::store::ScriptCall;
 
 request! {
-    /// A charge, made by [`CostGuard::charge`](crate::CostGuard::charge).
-    Charge -> Charged
+    /// A charge, made by [`CostGuard::charge`](crate::CostGuard::charge) or [`penalty`](crate::CostGuard::penalty).
+    Charge { penalty: bool } -> Charged
 }
 
 /// What was charged.
@@ -22,9 +23,39 @@ pub struct Charged {
 }
 
 impl Charge<'_> {
+    fn call(&self, now_ms: i64) -> Result<(Plan, ScriptCall)> {
+        let Request { engine, policy, subject, amounts, .. } = &self.request;
+        let amount = |meter: &_| if self.penalty { amounts.of_or(meter, 0) } else { amounts.of(meter) };
+        let plan = Plan::new(engine, policy, subject, now_ms, amount)?;
+        if let Some(limit) = policy.limits().iter().find(|limit| limit.counter().window().per() == Per::Open) {
+            return Err(Error::invalid(format!(
+                "`{}` counts what is open, and a charge has no end; leave it out of this policy",
+                limit.counter()
+            )));
+        }
+        let mut args = Vec::with_capacity(plan.entries.len() * 4 + 9);
+        args.push(plan.letters());
+        plan.write_span(&mut args);
+        for (_, _, entry) in plan.counters() {
+            args.extend([entry.amount.to_string(), entry.expiry.clone()]);
+        }
+        plan.write_states(&mut args);
+        let verb = if self.penalty { "penalty" } else { "charge" };
+        let receipt = self.request.write_options(&plan, verb, now_ms, &mut args)?;
+        let counters = plan.counters().map(|(_, _, entry)| entry.key.clone());
+        let (keys, idempotent) =
+            (counters.chain(plan.state_keys()).chain(receipt).collect(), self.request.id.is_some());
+        Ok((plan, ScriptCall { script: script::of(Op::Charge), keys, args, idempotent }))
+    }
+
     async fn run(self) -> Result<Charged> {
-        let (plan, mut answer) = self.0.engine.run(self.0.at_ms()?, |now_ms| self.0.call(Op::Charge, now_ms)).await?;
+        let engine = self.request.engine;
+        let (plan, mut answer) = engine.run(self.request.at_ms()?, |now_ms| self.call(now_ms)).await?;
         answer.expect("OK")?;
-        Ok(Charged { limits: plan.states(&mut answer, Taken::Included)?, replayed: answer.replayed })
+        let limits = plan.charged(&mut answer)?;
+        if !answer.replayed {
+            engine.events.tell(&limits);
+        }
+        Ok(Charged { limits, replayed: answer.replayed })
     }
 }

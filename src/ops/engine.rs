@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::hold::Endings;
+use super::plan::Plan;
+use super::rulings::RuledRoots;
 use crate::error::{Error, ErrorKind, Result};
+use crate::service::Events;
 use crate::store::{Clock, Reply, ScriptCall, Store};
 
 /// How often a call is named anew when the store says that its windows are not the current ones. Once sets the clock
@@ -33,6 +36,9 @@ pub(crate) struct Engine {
     /// The store's clock less ours, as far as known.
     offset_ms: AtomicI64,
     writes: AtomicU32,
+    pub(crate) events: Events,
+    /// The roots with overrides or blocks.
+    pub(crate) rules: RuledRoots,
     /// Dropped holds on their way to an end.
     pub(crate) endings: Endings,
 }
@@ -46,6 +52,24 @@ pub(crate) struct Answer {
     pub(crate) replayed: bool,
 }
 
+/// What a call was planned with, as far as the engine needs to know it.
+pub(crate) trait Rooted {
+    /// The key by which it is known whether there are rules under the root.
+    fn root(&self) -> &str;
+}
+
+impl Rooted for Plan {
+    fn root(&self) -> &str {
+        self.root()
+    }
+}
+
+impl Rooted for () {
+    fn root(&self) -> &str {
+        ""
+    }
+}
+
 impl Engine {
     pub(crate) fn new(
         store: Arc<dyn Store>,
@@ -54,13 +78,14 @@ impl Engine {
         receipt_ttl: Duration,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (offset_ms, writes, endings) = (AtomicI64::new(0), AtomicU32::new(0), Endings::default());
-        Self { store, prefix, retention, receipt_ttl, clock, offset_ms, writes, endings }
+        let (offset_ms, writes) = (AtomicI64::new(0), AtomicU32::new(0));
+        let (events, rules, endings) = (Events::default(), RuledRoots::default(), Endings::default());
+        Self { store, prefix, retention, receipt_ttl, clock, offset_ms, writes, events, rules, endings }
     }
 
     /// Runs the call that `name` makes for a time: the injected one, or the store's as far as we know it. When the store
     /// answers that its clock says otherwise, we believe it and ask again.
-    pub(crate) async fn run<P>(
+    pub(crate) async fn run<P: Rooted>(
         &self,
         at_ms: Option<i64>,
         name: impl Fn(i64) -> Result<(P, ScriptCall)>,
@@ -69,11 +94,17 @@ impl Engine {
         for _ in 0..MOST_STALE {
             let (plan, call) = name(now_ms)?;
             let mut answer = Answer::read(self.store.run(&call).await?)?;
-            if answer.status() != "STALE" {
-                return Ok((plan, answer));
+            match answer.status() {
+                "STALE" => {}
+                // The script asks which of them concern the request; the call is made anew, knowing that there are some.
+                "RULED" => {
+                    self.rules.learn(plan.root());
+                    continue;
+                }
+                _ => return Ok((plan, answer)),
             }
             answer.word()?;
-            now_ms = answer.int()?;
+            now_ms = answer.int()?.saturating_mul(1000);
             self.offset_ms.store(now_ms.saturating_sub(self.clock.now_ms()), Ordering::Relaxed);
             tracing::debug!(
                 script = call.script.name(),
@@ -145,6 +176,19 @@ impl Answer {
         if self.word()? == status { Ok(()) } else { Err(unexpected(&self.line)) }
     }
 
+    /// Takes `now_s us`: microseconds since the epoch.
+    pub(crate) fn now_us(&mut self) -> Result<i64> {
+        let (now_s, us) = (self.int()?, self.int()?);
+        Ok(now_s.saturating_mul(1_000_000).saturating_add(us))
+    }
+
+    /// Takes what follows a mark off the end; `None` when it is not there.
+    pub(crate) fn split_off(&mut self, mark: &str) -> Option<String> {
+        let at = self.at + self.rest().find(mark)?;
+        let end = self.line.split_off(at);
+        Some(end[mark.len()..].to_owned())
+    }
+
     /// What has not been taken.
     pub(crate) fn rest(&self) -> &str {
         &self.line[self.at..]
@@ -184,7 +228,7 @@ fn script_error(text: &str) -> Error {
         }
         _ => return Error::new(ErrorKind::Store, format!("the script failed: {text}")),
     };
-    Error::new(kind, message)
+    Error::new(kind, format!("{message}; nothing was changed"))
 }
 
 #[cfg(test)]

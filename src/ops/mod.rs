@@ -8,7 +8,10 @@ mod engine;
 mod hold;
 mod peek;
 mod plan;
+mod refund;
 pub(crate) mod request;
+mod rule;
+mod rulings;
 
 pub(crate) use engine::Engine;
 
@@ -21,3 +24,5 @@ pub use hold::{
     Settle, Settled, SettledLimit,
 };
 pub use peek::{Peek, Statement, StatementLine};
+pub use refund::{Refund, Refunded};
+pub use rule::{ListRules, Rule, RuleKind, SetRule};

@@ -6,7 +6,8 @@ use std::pin::Pin;
 use chrono::{DateTime, Utc};
 
 use super::engine::{Answer, Engine, unexpected};
-use super::plan::{Plan, injected_ms};
+use super::plan::{Plan, injected_ms, limit_text, read_rate, span_and_how, time_text};
+use super::rulings::Rulings;
 use crate::error::Result;
 use crate::model::{LimitState, Policy, Subject};
 use crate::script::{self, Op};
@@ -32,24 +33,44 @@ pub struct StatementLine {
 
 impl Look<'_> {
     fn call(&self, now_ms: i64) -> Result<(Plan, ScriptCall)> {
-        let mut plan = Plan::new(self.engine, self.policy, self.subject, None, now_ms)?;
-        let mut keys = Vec::with_capacity(2 * plan.entries.len());
-        // The plan needs the keys no more.
-        keys.extend(plan.entries.iter_mut().map(|entry| std::mem::take(&mut entry.key)));
-        for counter in 0..keys.len() {
-            keys.push([keys[counter].as_str(), ":holds"].concat());
+        let plan = Plan::new(self.engine, self.policy, self.subject, now_ms, |_| Ok(0))?;
+        let counters = || plan.counters().map(|(_, _, entry)| entry.key.as_str());
+        let mut keys = Vec::with_capacity(2 * plan.entries.len() + 2);
+        keys.extend(counters().map(str::to_owned));
+        keys.extend(plan.rates().map(|(_, _, entry)| entry.key.clone()));
+        keys.push(plan.ruled_key());
+        keys.extend(counters().map(|key| [key, ":holds"].concat()));
+        keys.extend(plan.rules_key());
+        let mut args = vec![plan.letters()];
+        plan.write_span(&mut args);
+        for (_, limit, entry) in plan.rates() {
+            args.extend([entry.amount_text(), limit_text(limit)]);
+            args.extend(span_and_how(limit));
         }
-        let mut args = vec![plan.span_ms.0.to_string(), plan.span_ms.1.to_string()];
-        args.extend(self.at.map(|_| now_ms.to_string()));
+        if self.at.is_some() || !plan.asked().is_empty() {
+            args.push(self.at.map(|_| time_text(now_ms)).unwrap_or_default());
+            args.push(plan.asked().to_owned());
+        }
         Ok((plan, ScriptCall { script: script::of(Op::Peek), keys, args, idempotent: true }))
     }
 
     async fn run(self) -> Result<Vec<StatementLine>> {
         let at_ms = self.at.map(injected_ms).transpose()?;
         let (plan, mut answer) = self.engine.run(at_ms, |now_ms| self.call(now_ms)).await?;
+        let rulings = Rulings::split_off(&mut answer)?;
         answer.expect("OK")?;
-        let _now_ms = answer.int()?;
-        (0..plan.entries.len()).map(|place| read_line(&plan, place, &mut answer)).collect()
+        let now_us = answer.now_us()?;
+        let line = |place| StatementLine { state: plan.state(place, 0, 0), frees: Vec::new() };
+        let mut lines: Vec<_> = (0..plan.entries.len()).map(line).collect();
+        for (place, limit, _) in plan.rates() {
+            rulings.apply(&plan, place, &mut lines[place].state);
+            read_rate(&mut lines[place].state, limit, &mut answer, now_us, 0)?;
+        }
+        for (place, _, _) in plan.counters() {
+            lines[place] = read_line(&plan, place, &mut answer)?;
+            rulings.apply(&plan, place, &mut lines[place].state);
+        }
+        Ok(lines)
     }
 }
 

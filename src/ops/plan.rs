@@ -1,22 +1,35 @@
-//! A policy resolved for one subject at one time: which counters, which windows, how much.
+//! A policy resolved for one subject at one time: which counters and rates, which windows, how much.
 
 use std::time::Duration;
 
 use super::engine::{Answer, Engine, unexpected};
+use super::rulings::{Rulings, rule_name};
 use crate::error::{Error, Result};
-use crate::model::{Amounts, Counter, Denial, Limit, LimitState, Meter, Per, Policy, Scope, Span, Subject};
+use crate::model::{
+    Amounts, Bucket, Counter, Denial, Fraction, Limit, LimitState, Meter, Per, Policy, Scope, Span, Subject,
+};
 
 /// How long a `total` counter lives after its last write.
 const TOTAL_TTL_MS: i64 = 400 * 86_400_000;
 
-/// The counters of one request, in the policy's order.
+/// How long what counts open holds lives after a hold came to a new bucket: twice the longest TTL of a hold.
+const OPEN_TTL_MS: i64 = 60 * 86_400_000;
+
+/// The end of windows that never end, as the scripts compare it: ten digits.
+const NEVER_S: i64 = 9_999_999_999;
+
+/// The limits of one request, in the policy's order. The scripts take the counters first, then rates, then marks of warnings.
 #[derive(Debug)]
 pub(crate) struct Plan {
     policy: Policy,
     pub(crate) entries: Vec<Entry>,
     /// The latest start and the earliest end among the windows.
-    pub(crate) span_ms: (i64, i64),
+    span_ms: (i64, i64),
     renews: bool,
+    /// The key that is there while any limit of the root is overridden, or any scope blocked.
+    ruled_key: String,
+    /// The key of those rules, and what to ask it, when the root is known to have some.
+    asked: Option<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -27,6 +40,27 @@ pub(crate) struct Entry {
     /// When the counter's key ends, as the scripts read it.
     pub(crate) expiry: String,
     pub(crate) amount: i64,
+    part: Option<Part>,
+}
+
+/// An amount that is decided by the store: what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Up to the amount that was asked for.
+    UpTo,
+    /// All of it.
+    All,
+}
+
+impl Entry {
+    /// The amount as the scripts read it.
+    pub(crate) fn amount_text(&self) -> String {
+        match self.part {
+            None => self.amount.to_string(),
+            Some(Part::UpTo) => format!("<{}", self.amount),
+            Some(Part::All) => "<".to_owned(),
+        }
+    }
 }
 
 /// A counter of a subject at one time.
@@ -43,38 +77,71 @@ impl Named {
         let (key, span_ms) = counter.window().with_span_at(now_ms, |span| {
             (counter.key(&engine.prefix, subject, &scope, &span.name), (span.start_ms, span.end_ms))
         })?;
-        let expiry = if counter.window().per() == Per::Total {
-            format!("+{TOTAL_TTL_MS}")
-        } else {
-            let retention_ms = i64::try_from(engine.retention.as_millis()).unwrap_or(i64::MAX);
-            span_ms.1.saturating_add(retention_ms).to_string()
+        let expiry = match counter.window().per() {
+            Per::Total => format!("+{TOTAL_TTL_MS}"),
+            Per::Open => format!("+{OPEN_TTL_MS}"),
+            _ => {
+                let retention_ms = i64::try_from(engine.retention.as_millis()).unwrap_or(i64::MAX);
+                span_ms.1.saturating_add(retention_ms).to_string()
+            }
         };
         Ok(Self { scope, key, span_ms, expiry })
     }
 }
 
 impl Plan {
-    /// Names the counters of `policy` for `subject` at `now_ms`, with what `amounts` adds to each; `None` reads only.
+    /// Names the counters and rates of `policy` for `subject` at `now_ms`, with the amount that `amount` gives each meter.
     pub(crate) fn new(
         engine: &Engine,
         policy: &Policy,
         subject: &Subject,
-        amounts: Option<&Amounts>,
         now_ms: i64,
+        amount: impl Fn(&Meter) -> Result<i64>,
     ) -> Result<Self> {
         let mut entries = Vec::with_capacity(policy.limits().len());
         let (mut latest_start_ms, mut earliest_end_ms, mut renews) = (0, Span::NEVER_MS, false);
         for limit in policy.limits() {
             let counter = limit.counter();
             let Named { scope, key, span_ms, expiry } = Named::new(engine, counter, subject, now_ms)?;
-            let amount = amounts.map_or(Ok(0), |amounts| amounts.of(counter.meter()))?;
+            let amount = amount(counter.meter())?;
             latest_start_ms = latest_start_ms.max(span_ms.0);
             earliest_end_ms = earliest_end_ms.min(span_ms.1);
             renews |= counter.window().per() == Per::Total;
-            entries.push(Entry { scope, key, span_ms, expiry, amount });
+            entries.push(Entry { scope, key, span_ms, expiry, amount, part: None });
         }
-        let span_ms = (latest_start_ms, earliest_end_ms);
-        Ok(Self { policy: policy.clone(), entries, span_ms, renews })
+        let (span_ms, ruled_key) = ((latest_start_ms, earliest_end_ms), subject.own_key(&engine.prefix, "ruled"));
+        let mut plan = Self { policy: policy.clone(), entries, span_ms, renews, ruled_key, asked: None };
+        if engine.rules.are_under(&plan.ruled_key) {
+            plan.asked = Some((subject.own_key(&engine.prefix, "rules"), plan.questions(subject)));
+        }
+        Ok(plan)
+    }
+
+    /// As [`new`](Self::new), with the amounts of a request.
+    pub(crate) fn of_amounts(
+        engine: &Engine,
+        policy: &Policy,
+        subject: &Subject,
+        now_ms: i64,
+        amounts: &Amounts,
+    ) -> Result<Self> {
+        Self::new(engine, policy, subject, now_ms, |meter| amounts.of(meter))
+    }
+
+    /// Asks for what there is of a meter.
+    pub(crate) fn take_part(&mut self, meter: &Meter, part: Part) {
+        for (entry, limit) in self.entries.iter_mut().zip(self.policy.limits()) {
+            if limit.counter().meter() == meter {
+                entry.part = Some(part);
+            }
+        }
+    }
+
+    /// Sets the amounts that the store decided on.
+    fn fill_parts(&mut self, amount: i64) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.part.is_some()) {
+            (entry.amount, entry.part) = (amount, None);
+        }
     }
 
     pub(crate) fn limits(&self) -> &[Limit] {
@@ -85,90 +152,348 @@ impl Plan {
         self.renews
     }
 
-    /// The keys of the counters, then those of what is held beside them, `middle`, and those of the holds.
+    /// The key by which the engine knows the root.
+    pub(crate) fn root(&self) -> &str {
+        &self.ruled_key
+    }
+
+    fn each(&self) -> impl Iterator<Item = (usize, &Limit, &Entry)> {
+        self.policy.limits().iter().zip(&self.entries).enumerate().map(|(place, (limit, entry))| (place, limit, entry))
+    }
+
+    /// What is kept in counters, with its place in the policy.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = (usize, &Limit, &Entry)> {
+        self.each().filter(|(_, limit, _)| !is_rate(limit))
+    }
+
+    /// What is kept as the state of a rate.
+    pub(crate) fn rates(&self) -> impl Iterator<Item = (usize, &Limit, &Entry)> {
+        self.each().filter(|(_, limit, _)| is_rate(limit))
+    }
+
+    fn warned(&self) -> impl Iterator<Item = (usize, &Limit, &Entry)> {
+        self.each().filter(|(_, limit, _)| !limit.warnings().is_empty())
+    }
+
+    /// One letter a counter: how the scripts know where counters end.
+    pub(crate) fn letters(&self) -> String {
+        "c".repeat(self.counters().count())
+    }
+
+    /// `latest_start_s, earliest_end_s`: ten digits each.
+    pub(crate) fn write_span(&self, args: &mut Vec<String>) {
+        let seconds = |ms: i64| format!("{:010}", (ms / 1000).clamp(0, NEVER_S));
+        args.extend([seconds(self.span_ms.0), seconds(self.span_ms.1)]);
+    }
+
+    /// `counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)...`
+    pub(crate) fn write_limits(&self, args: &mut Vec<String>) {
+        args.push(self.letters());
+        self.write_span(args);
+        let mut expiries = String::with_capacity(16 * self.entries.len());
+        for (_, _, entry) in self.counters() {
+            expiries.push_str(if expiries.is_empty() { "" } else { " " });
+            expiries.push_str(&entry.expiry);
+        }
+        args.push(expiries);
+        for (_, limit, entry) in self.counters() {
+            args.extend([entry.amount_text(), limit_text(limit)]);
+        }
+        self.write_states(args);
+    }
+
+    /// `(amount, limit, span_us, how)...`: rates, then marks of warnings.
+    pub(crate) fn write_states(&self, args: &mut Vec<String>) {
+        for (_, limit, entry) in self.rates() {
+            args.extend([entry.amount_text(), limit_text(limit)]);
+            args.extend(span_and_how(limit));
+        }
+        for (place, limit, entry) in self.warned() {
+            let position = self.counters().position(|(at, _, _)| at == place).unwrap_or_default() + 1;
+            let most = limit.limit().unwrap_or_default();
+            let amounts: Vec<_> = limit.warnings().iter().map(|share| share.of(most).to_string()).collect();
+            args.extend([position.to_string(), amounts.join(","), entry.expiry.clone(), "warn".to_owned()]);
+        }
+    }
+
+    /// The keys of rates and of marks of warnings.
+    pub(crate) fn state_keys(&self) -> impl Iterator<Item = String> {
+        let marks = self.warned().map(|(_, _, entry)| [&entry.key, ":warned"].concat());
+        self.rates().map(|(_, _, entry)| entry.key.clone()).chain(marks)
+    }
+
+    /// The keys of a decision: `counter..., held..., state..., ruled, middle, holds..., [rules]`.
     pub(crate) fn keys(&self, middle: Option<String>) -> Vec<String> {
-        let mut keys = Vec::with_capacity(self.entries.len() * 3 + 1);
-        keys.extend(self.entries.iter().map(|entry| entry.key.clone()));
-        keys.extend(self.entries.iter().map(|entry| [&entry.key, ":held"].concat()));
+        let counters = || self.counters().map(|(_, _, entry)| entry.key.as_str());
+        let mut keys = Vec::with_capacity(self.entries.len() * 3 + 3);
+        keys.extend(counters().map(str::to_owned));
+        keys.extend(counters().map(|key| [key, ":held"].concat()));
+        keys.extend(self.state_keys());
+        keys.push(self.ruled_key.clone());
         keys.extend(middle);
-        keys.extend(self.entries.iter().map(|entry| [&entry.key, ":holds"].concat()));
+        keys.extend(counters().map(|key| [key, ":holds"].concat()));
+        keys.extend(self.rules_key());
         keys
+    }
+
+    pub(crate) fn ruled_key(&self) -> String {
+        self.ruled_key.clone()
+    }
+
+    pub(crate) fn rules_key(&self) -> Option<String> {
+        self.asked.as_ref().map(|(key, _)| key.clone())
+    }
+
+    /// What to ask the rules: empty while there are none as far as we know.
+    pub(crate) fn asked(&self) -> &str {
+        self.asked.as_ref().map_or("", |(_, asked)| asked)
+    }
+
+    fn questions(&self, subject: &Subject) -> String {
+        let mut lines: Vec<_> = self
+            .counters()
+            .chain(self.rates())
+            .map(|(_, limit, entry)| match limit.is_fixed() {
+                true => "0 -".to_owned(),
+                false => format!("{} {}", limit.allowed_overdraft(), rule_name(&entry.scope, limit.counter())),
+            })
+            .collect();
+        lines.extend(subject.all_scopes().map(|scope| format!("block {scope}")));
+        lines.join("\n")
     }
 
     /// Where a limit stands that nothing was taken from.
     pub(crate) fn state(&self, place: usize, used: i64, held: i64) -> LimitState {
         let (limit, entry) = (&self.limits()[place], &self.entries[place]);
-        LimitState::new(limit, entry.scope.clone(), entry.span_ms, used, held, 0)
+        LimitState::new(limit, entry.scope.clone(), entry.span_ms, used, held)
+    }
+}
+
+/// Reading replies.
+impl Plan {
+    /// Reads `part shadowed (state)... used... [held...]`, the end of the reply to a request that was granted. The amounts were
+    /// added to what it says: to what is held, or to what is used. Also gives what a partial amount came to.
+    pub(crate) fn granted(
+        &mut self,
+        answer: &mut Answer,
+        now_us: i64,
+        held: bool,
+    ) -> Result<(Vec<LimitState>, Option<i64>)> {
+        let rulings = Rulings::split_off(answer)?;
+        let part = answer.word()?.parse().ok();
+        if let Some(part) = part {
+            self.fill_parts(part);
+        }
+        let shadowed = self.places(answer.word()?)?;
+        let taken = if held { Taken::Held } else { Taken::Before };
+        let mut states = self.states(answer, now_us, &rulings, taken, &shadowed)?;
+        for place in shadowed {
+            states[place].shadowed = true;
+        }
+        Ok((states, part))
     }
 
-    /// Sets the amount of a meter to what the store made of it.
-    pub(crate) fn set_amounts(&mut self, meter: &Meter, amount: i64) {
-        for (entry, limit) in self.entries.iter_mut().zip(self.policy.limits()) {
-            if limit.counter().meter() == meter {
-                entry.amount = amount;
+    /// Reads `[now_s us (state)...] used...`, the reply to a charge.
+    pub(crate) fn charged(&self, answer: &mut Answer) -> Result<Vec<LimitState>> {
+        let has_states = self.rates().next().is_some() || self.warned().next().is_some();
+        let now_us = if has_states { answer.now_us()? } else { 0 };
+        self.states(answer, now_us, &Rulings::default(), Taken::Included, &[])
+    }
+
+    /// Reads `(state)... used... [held...]`, which says of each limit where it stood, or of charges where it stands.
+    fn states(
+        &self,
+        answer: &mut Answer,
+        now_us: i64,
+        rulings: &Rulings,
+        taken: Taken,
+        left_alone: &[usize],
+    ) -> Result<Vec<LimitState>> {
+        let mut states: Vec<_> = (0..self.entries.len()).map(|place| self.state(place, 0, 0)).collect();
+        for (place, limit, entry) in self.rates() {
+            rulings.apply(self, place, &mut states[place]);
+            let was_taken = taken != Taken::Nothing && !left_alone.contains(&place);
+            let amount = if was_taken { entry.amount } else { 0 };
+            read_rate(&mut states[place], limit, answer, now_us, amount)?;
+        }
+        if taken != Taken::Nothing {
+            for (place, limit, _) in self.warned() {
+                let most = limit.limit().unwrap_or_default();
+                let reached = answer.word()?.parse::<i64>().ok();
+                let share = |share: &&Fraction| Some(share.of(most)) == reached;
+                states[place].crossed = limit.warnings().iter().rev().find(share).copied();
             }
         }
-    }
-
-    /// Reads `used... [held...]` from a reply, one of each a limit. `taken` says what the request's amounts are to these.
-    pub(crate) fn states(&self, answer: &mut Answer, taken: Taken) -> Result<Vec<LimitState>> {
-        let count = self.entries.len();
-        // With room from the start: collecting results would let them grow.
-        let (mut all_used, mut states) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for _ in 0..count {
-            all_used.push(answer.int()?);
+        for (place, _, _) in self.counters() {
+            states[place].used = answer.int()?;
         }
         let has_held = !answer.rest().is_empty();
-        for ((limit, entry), used) in self.policy.limits().iter().zip(&self.entries).zip(all_used) {
-            let held = if has_held { answer.int()? } else { 0 };
-            let beyond = |sum: i64| sum.checked_add(entry.amount).ok_or_else(|| unexpected("an amount beyond 64 bits"));
-            let (used, held, added) = match taken {
-                Taken::Nothing => (used, held, 0),
-                Taken::Before => (beyond(used)?, held, entry.amount),
-                Taken::Included => (used, held, entry.amount),
-                Taken::Held => (used, beyond(held)?, entry.amount),
+        for (place, _, entry) in self.counters() {
+            let state = &mut states[place];
+            state.held = if has_held { answer.int()? } else { 0 };
+            rulings.apply(self, place, state);
+            let grown = match taken {
+                Taken::Nothing | Taken::Included => continue,
+                Taken::Before => &mut state.used,
+                Taken::Held => &mut state.held,
             };
-            states.push(LimitState::new(limit, entry.scope.clone(), entry.span_ms, used, held, added));
+            *grown = grown.checked_add(entry.amount).ok_or_else(|| unexpected("an amount beyond 64 bits"))?;
         }
         Ok(states)
     }
 
-    /// Reads `now_ms refusing used... [held... frees_ms...]`, the reply to a request that was refused.
-    pub(crate) fn denial(&self, answer: &mut Answer) -> Result<Denial> {
-        answer.expect("DENIED")?;
-        let now_ms = answer.int()?;
-        let refusing = answer.word()?.to_owned();
-        let limits = self.states(answer, Taken::Nothing)?;
-        let frees_ms: Vec<i64> = (0..answer.len()).map(|_| answer.int()).collect::<Result<_>>()?;
+    /// Places in the policy from positions in the scripts' order: `1,3`, or `-` for none.
+    fn places(&self, positions: &str) -> Result<Vec<usize>> {
+        let order: Vec<_> = self.counters().chain(self.rates()).map(|(place, _, _)| place).collect();
+        let of = |position: &str| position.parse::<usize>().ok().and_then(|at| order.get(at.checked_sub(1)?).copied());
+        let positions = positions.split(',').filter(|position| !matches!(*position, "-" | "0"));
+        positions.map(|position| of(position).ok_or_else(|| unexpected(position))).collect()
+    }
 
-        let mut refused_by = Vec::new();
-        let mut binding: Option<(i64, usize)> = None;
-        for place in refusing.split(',') {
-            let place = place.parse::<usize>().ok().and_then(|place| place.checked_sub(1));
-            let place = place.filter(|place| *place < limits.len()).ok_or_else(|| unexpected(&refusing))?;
-            // A request above the whole limit stays refused in every window.
-            let alone = limits[place].limit.is_some_and(|limit| self.entries[place].amount > limit);
-            let reset_ms = limits[place].span_ms.1;
-            let free_ms = match frees_ms.get(place) {
-                _ if alone => Span::NEVER_MS,
-                Some(frees_ms) if *frees_ms > 0 => reset_ms.min(*frees_ms),
-                _ => reset_ms,
-            };
-            if binding.is_none_or(|(longest_ms, _)| free_ms > longest_ms) {
-                binding = Some((free_ms, place));
-            }
-            refused_by.push(place);
+    /// The place in the scripts' order, from 1.
+    pub(crate) fn position(&self, place: usize) -> usize {
+        self.counters().chain(self.rates()).position(|(at, _, _)| at == place).unwrap_or_default() + 1
+    }
+
+    /// Reads `now_s us refusing (state)... used... [held... frees_ms...]`, the reply to a request that was refused.
+    pub(crate) fn denial(&self, answer: &mut Answer) -> Result<Denial> {
+        let rulings = Rulings::split_off(answer)?;
+        answer.expect("DENIED")?;
+        let now_us = answer.now_us()?;
+        let refusing = answer.word()?.to_owned();
+        let mut refused_by = self.places(&refusing)?;
+        let rate_words = answer.rest().to_owned();
+        let mut limits = self.states(answer, now_us, &rulings, Taken::Nothing, &[])?;
+        let mut frees_ms = vec![-1; limits.len()];
+        for (place, _, _) in self.counters() {
+            frees_ms[place] = if answer.rest().is_empty() { -1 } else { answer.int()? };
         }
-        let (free_ms, place) = binding.ok_or_else(|| unexpected(&refusing))?;
-        let retry_after = (free_ms != Span::NEVER_MS)
-            .then(|| Duration::from_millis(u64::try_from(free_ms.saturating_sub(now_ms)).unwrap_or(0)));
+
+        let mut binding: Option<(i64, usize)> = None;
+        for place in refused_by.clone() {
+            let wait_us = self.wait_us(place, &limits[place], now_us, frees_ms[place], &rate_words)?;
+            if binding.is_none_or(|(longest_us, _)| wait_us > longest_us) {
+                binding = Some((wait_us, place));
+            }
+        }
+        for (scope, until_ms) in rulings.blocks {
+            let wait_us = until_ms.saturating_mul(1000).saturating_sub(now_us);
+            if binding.is_none_or(|(longest_us, _)| wait_us > longest_us) {
+                binding = Some((wait_us, limits.len()));
+            }
+            refused_by.push(limits.len());
+            limits.push(LimitState::block(scope, (now_us / 1000, until_ms)));
+        }
+        let (wait_us, place) = binding.ok_or_else(|| unexpected(&refusing))?;
+        let retry_after = (wait_us < NEVER_US).then(|| Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)));
         Ok(Denial { limit: limits[place].clone(), retry_after, limits, refused_by })
+    }
+
+    /// How long until a limit that refuses can have room; [`NEVER_US`] for never.
+    fn wait_us(&self, place: usize, state: &LimitState, now_us: i64, frees_ms: i64, words: &str) -> Result<i64> {
+        let (limit, amount) = (&self.limits()[place], self.entries[place].amount);
+        if is_rate(limit) {
+            let mut words = words.split(' ');
+            for (at, limit, _) in self.rates() {
+                if at == place {
+                    return rate_wait_us(limit, state, &mut words, now_us, amount.max(1));
+                }
+                let _ = words.nth(width(limit) - 1);
+            }
+        }
+        // A request above the whole limit stays refused in every window.
+        let most = state.limit.unwrap_or(i64::MAX).saturating_add(limit.allowed_overdraft());
+        let reset_ms = state.span_ms.1;
+        let free_ms = match frees_ms {
+            _ if amount > most => Span::NEVER_MS,
+            frees_ms if frees_ms > 0 => reset_ms.min(frees_ms),
+            _ => reset_ms,
+        };
+        Ok(if free_ms == Span::NEVER_MS { NEVER_US } else { free_ms.saturating_mul(1000).saturating_sub(now_us) })
+    }
+}
+
+/// A wait that never ends.
+const NEVER_US: i64 = i64::MAX;
+
+fn is_rate(limit: &Limit) -> bool {
+    limit.counter().window().per().rate_period().is_some()
+}
+
+/// How many words a rate says.
+fn width(limit: &Limit) -> usize {
+    if matches!(limit.counter().window().per(), Per::Rate(_)) { 1 } else { 2 }
+}
+
+/// `span_us, how` of a rate.
+pub(crate) fn span_and_how(limit: &Limit) -> [String; 2] {
+    let per = limit.counter().window().per();
+    let how = match per {
+        Per::Sliding(_) => "sliding".to_owned(),
+        Per::Log(_) => "log".to_owned(),
+        _ => limit.own_burst().map(|burst| burst.to_string()).unwrap_or_default(),
+    };
+    [per.rate_period().map_or(0, |period| period.us()).to_string(), how]
+}
+
+/// Reads what a rate says into its state; `amount` is what was taken from it after that.
+pub(crate) fn read_rate(
+    state: &mut LimitState,
+    limit: &Limit,
+    answer: &mut Answer,
+    now_us: i64,
+    amount: i64,
+) -> Result<()> {
+    let us = if width(limit) == 1 {
+        let bucket = bucket(limit, state, answer.word()?, now_us)?;
+        state.used = bucket.used();
+        bucket.empty_us()
+    } else {
+        let (used, us) = (answer.int()?, answer.int()?);
+        state.used = used.saturating_add(amount);
+        us
+    };
+    let now_ms = now_us / 1000;
+    state.span_ms = (now_ms, now_ms + (us.max(0) + 999) / 1000);
+    Ok(())
+}
+
+fn rate_wait_us<'a>(
+    limit: &Limit,
+    state: &LimitState,
+    words: &mut impl Iterator<Item = &'a str>,
+    now_us: i64,
+    amount: i64,
+) -> Result<i64> {
+    let word = words.next().unwrap_or_default();
+    if width(limit) == 1 {
+        return Ok(bucket(limit, state, word, now_us)?.wait_us(amount).unwrap_or(NEVER_US));
+    }
+    let us = words.next().unwrap_or_default();
+    let us = us.parse::<i64>().map_err(|_| unexpected(us))?;
+    Ok(if us < 0 { NEVER_US } else { us })
+}
+
+fn bucket(limit: &Limit, state: &LimitState, word: &str, now_us: i64) -> Result<Bucket> {
+    let span_us = limit.counter().window().per().rate_period().map_or(1, |period| period.us());
+    let most = state.limit.unwrap_or(1);
+    let burst = if most == 0 { 0 } else { limit.own_burst().unwrap_or(most) };
+    Bucket::read(word, now_us, most, burst, span_us).ok_or_else(|| unexpected(word))
+}
+
+/// A limit as the scripts read it: empty for none, with a plus when it refuses nothing.
+pub(crate) fn limit_text(limit: &Limit) -> String {
+    let most = limit.limit().map(|most| most.saturating_add(limit.allowed_overdraft()));
+    match most {
+        Some(most) if limit.is_shadow() => format!("+{most}"),
+        Some(most) => most.to_string(),
+        None => String::new(),
     }
 }
 
 /// What the amounts of a request are to the counters in its reply.
-#[derive(Clone, Copy)]
-pub(crate) enum Taken {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
     /// They were not taken.
     Nothing,
     /// They were added to `used` after it was read.
@@ -202,6 +527,11 @@ impl Plan {
         let parts = self.entries.iter().zip(self.limits());
         fingerprint(verb, parts.map(|(entry, limit)| (&entry.scope, limit.counter(), entry.amount)))
     }
+}
+
+/// An injected time as the scripts take it: thirteen digits, of which the first ten are the seconds.
+pub(crate) fn time_text(at_ms: i64) -> String {
+    format!("{at_ms:013}")
 }
 
 /// An injected time, as operations take it: milliseconds since the epoch.

@@ -3,11 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::engine::Engine;
-use super::plan::{Plan, injected_ms};
+use super::plan::{Plan, injected_ms, time_text};
 use crate::error::Result;
-use crate::model::{Amounts, Limit, Policy, Subject};
-use crate::script::{self, Op};
-use crate::store::ScriptCall;
+use crate::model::{Amounts, Policy, Subject};
 
 /// A request of amounts under a policy.
 #[derive(Clone, Debug)]
@@ -25,66 +23,55 @@ impl Request<'_> {
         self.at.map(injected_ms).transpose()
     }
 
-    /// The call of `charge` or `admit` at a time: `admit` also takes the limits.
-    pub(crate) fn call(&self, op: Op, now_ms: i64) -> Result<(Plan, ScriptCall)> {
-        let mut plan = Plan::new(self.engine, self.policy, self.subject, Some(&self.amounts), now_ms)?;
-        let mut args = Vec::with_capacity(plan.entries.len() * 3 + 6);
-        args.extend([plan.span_ms.0.to_string(), plan.span_ms.1.to_string()]);
-        let limits = self.policy.limits();
-        for (entry, limit) in plan.entries.iter_mut().zip(limits) {
-            // The plan needs the expiry no more.
-            args.extend([entry.amount.to_string(), std::mem::take(&mut entry.expiry)]);
-            if op == Op::Admit {
-                args.push(limit_text(limit));
-            }
-        }
+    /// `now_ms, touch, receipt_ttl_ms, fingerprint, asked`, where any of them is needed, and the receipt's key.
+    pub(crate) fn write_options(
+        &self,
+        plan: &Plan,
+        verb: &str,
+        now_ms: i64,
+        args: &mut Vec<String>,
+    ) -> Result<Option<String>> {
         let touch = self.engine.touch() || plan.renews();
-        let mut receipt = None;
-        if self.id.is_some() || self.at.is_some() || touch {
-            args.push(if self.at.is_some() { now_ms.to_string() } else { String::new() });
-            args.push(if touch { "1".to_owned() } else { String::new() });
-            let (receipt_ttl_ms, fingerprint) = match &self.id {
-                Some(id) => {
-                    receipt = Some(self.subject.receipt_key(&self.engine.prefix, id)?);
-                    (self.engine.receipt_ttl.as_millis().to_string(), plan.fingerprint(op.contract().name))
-                }
-                None => Default::default(),
-            };
-            args.extend([receipt_ttl_ms, fingerprint]);
+        if self.id.is_none() && self.at.is_none() && !touch && plan.asked().is_empty() {
+            return Ok(None);
         }
-        let keys = match op {
-            Op::Admit => plan.keys(receipt),
-            // Nor the keys.
-            _ => plan.entries.iter_mut().map(|entry| std::mem::take(&mut entry.key)).chain(receipt).collect(),
+        args.push(if self.at.is_some() { time_text(now_ms) } else { String::new() });
+        args.push(if touch { "1".to_owned() } else { String::new() });
+        let (receipt, receipt_ttl_ms, fingerprint) = match &self.id {
+            Some(id) => (
+                Some(self.subject.receipt_key(&self.engine.prefix, id)?),
+                self.engine.receipt_ttl.as_millis().to_string(),
+                plan.fingerprint(verb),
+            ),
+            None => Default::default(),
         };
-        Ok((plan, ScriptCall { script: script::of(op), keys, args, idempotent: self.id.is_some() }))
+        args.extend([receipt_ttl_ms, fingerprint, plan.asked().to_owned()]);
+        Ok(receipt)
     }
-}
-
-/// A limit as the scripts read it: empty for none.
-pub(crate) fn limit_text(limit: &Limit) -> String {
-    limit.limit().map(|limit| limit.to_string()).unwrap_or_default()
 }
 
 /// The options and the `await` of a request under a policy.
 macro_rules! request {
-    ($(#[$doc:meta])* $name:ident -> $output:ty) => {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),* } -> $output:ty) => {
         $(#[$doc])*
         #[derive(Clone, Debug)]
         #[must_use = "a request does nothing until it is awaited"]
-        pub struct $name<'a>(pub(crate) Request<'a>);
+        pub struct $name<'a> {
+            pub(crate) request: Request<'a>,
+            $(pub(crate) $field: $type,)*
+        }
 
         impl $name<'_> {
             /// Gives the operation an id, unique under the subject's root: however often it is sent, it happens once, and
             /// a repeat gets the first answer back. Up to 200 bytes. It is remembered for the guard's `receipt_ttl`.
             pub fn id(mut self, id: &str) -> Self {
-                self.0.id = Some(id.to_owned());
+                self.request.id = Some(id.to_owned());
                 self
             }
 
             /// Decides by this time and not by the store's clock: for replays and tests.
             pub fn at(mut self, time: chrono::DateTime<chrono::Utc>) -> Self {
-                self.0.at = Some(time);
+                self.request.at = Some(time);
                 self
             }
         }

@@ -33,6 +33,12 @@ pub enum Op {
     Hold,
     /// Reads the records of holds that are open.
     Holds,
+    /// Gives back what was admitted.
+    Refund,
+    /// Sets or lifts an override or a block.
+    Rule,
+    /// Reads overrides and blocks.
+    Rules,
 }
 
 /// What one script takes and gives, in the words of its file's header.
@@ -57,7 +63,7 @@ pub struct Contract {
 
 impl Op {
     /// Every operation, in the order of their discriminants.
-    pub const ALL: [Op; 13] = [
+    pub const ALL: [Op; 16] = [
         Op::Charge,
         Op::Admit,
         Op::Count,
@@ -71,6 +77,9 @@ impl Op {
         Op::Grow,
         Op::Hold,
         Op::Holds,
+        Op::Refund,
+        Op::Rule,
+        Op::Rules,
     ];
 
     /// Whether it changes anything.
@@ -89,22 +98,23 @@ impl Op {
 static CONTRACTS: [Contract; Op::ALL.len()] = [
     Contract {
         name: "charge",
-        purpose: "adds amounts to counters, whatever their limits.",
-        keys: "counter..., [receipt]",
-        args: "latest_start_ms, earliest_end_ms, (amount, expiry)..., [now_ms, touch, receipt_ttl_ms, fingerprint]",
-        reply: &["OK used...", "STALE now_ms", "REPLAY reply"],
+        purpose: "adds amounts to counters and takes them from rates, whatever their limits.",
+        keys: "counter..., state..., [receipt]",
+        args: "counters, latest_start_s, earliest_end_s, (amount, expiry)..., (amount, limit, span_us, how)..., [now_ms, touch, receipt_ttl_ms, fingerprint, -]",
+        reply: &["OK [now_s us (state)...] used...", "STALE now_s", "REPLAY reply"],
         errors: "CONFLICT CORRUPT INVALID OVERFLOW",
         flags: "",
     },
     Contract {
         name: "admit",
-        purpose: "adds amounts to counters if every limit allows it, to all of them or to none.",
-        keys: "counter..., held..., [receipt], holds...",
-        args: "latest_start_ms, earliest_end_ms, (amount, expiry, limit)..., [now_ms, touch, receipt_ttl_ms, fingerprint]",
+        purpose: "adds amounts to counters and takes them from rates if every limit allows it, from all of them or from none.",
+        keys: "counter..., held..., state..., ruled, [receipt], holds..., [rules]",
+        args: "counters, [latest_start_s, earliest_end_s, expiries], (amount, limit)..., (amount, limit, span_us, how)..., [now_ms, touch, receipt_ttl_ms, fingerprint, asked]",
         reply: &[
-            "GRANTED used... [held...]",
-            "DENIED now_ms refusing used... [held... frees_ms...]",
-            "STALE now_ms",
+            "GRANTED now_s us part shadowed (state)... used... [held...] [rulings]",
+            "DENIED now_s us refusing (state)... used... [held... frees_ms...] [rulings]",
+            "STALE now_s",
+            "RULED now_s",
             "REPLAY reply",
         ],
         errors: "CONFLICT CORRUPT INVALID OVERFLOW",
@@ -121,10 +131,14 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
     },
     Contract {
         name: "peek",
-        purpose: "reads counters and what is held beside them, and changes nothing.",
-        keys: "counter..., holds...",
-        args: "latest_start_ms, earliest_end_ms, [now_ms]",
-        reply: &["OK now_ms (used buckets (bucket_ms held)...)...", "STALE now_ms"],
+        purpose: "reads counters, what is held beside them, and rates, and changes nothing.",
+        keys: "counter..., state..., ruled, holds..., [rules]",
+        args: "counters, latest_start_s, earliest_end_s, (amount, limit, span_us, how)..., [now_ms, asked]",
+        reply: &[
+            "OK now_s us (state)... (used buckets (bucket_ms held)...)... [rulings]",
+            "STALE now_s",
+            "RULED now_s",
+        ],
         errors: "CORRUPT",
         flags: "flags=no-writes",
     },
@@ -133,7 +147,7 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         purpose: "corrects one counter by hand and notes the reason beside it.",
         keys: "counter, journal, [receipt]",
         args: "latest_start_ms, earliest_end_ms, delta, expiry, journal_size, reason, now_ms, [receipt_ttl_ms, fingerprint]",
-        reply: &["OK before after", "STALE now_ms", "REPLAY reply"],
+        reply: &["OK before after", "STALE now_s", "REPLAY reply"],
         errors: "BELOW_ZERO CONFLICT CORRUPT INVALID OVERFLOW",
         flags: "",
     },
@@ -142,20 +156,21 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         purpose: "reads the corrections made to one counter, oldest first.",
         keys: "journal",
         args: "latest_start_ms, earliest_end_ms, journal_size, [now_ms]",
-        reply: &["OK note...", "STALE now_ms"],
+        reply: &["OK note...", "STALE now_s"],
         errors: "CORRUPT",
         flags: "flags=no-writes",
     },
     Contract {
         name: "reserve",
-        purpose: "sets amounts aside beside counters until they are settled, released or expire, if every limit allows it.",
-        keys: "counter..., held..., hold, holds...",
-        args: "latest_start_ms, earliest_end_ms, (amount, expiry, limit)..., ttl_ms, width_ms, record_ttl_ms, fingerprint, tail, [now_ms, touch]",
+        purpose: "sets amounts aside beside counters until they are settled, released or expire, and takes them from rates, if every limit allows it.",
+        keys: "counter..., held..., state..., ruled, hold, holds..., [rules]",
+        args: "counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)..., ttl_ms, width_ms, record_ttl_ms, fingerprint, tail, [now_ms, touch, asked]",
         reply: &[
-            "GRANTED reserved_ms expires_ms bucket_ms rest used... [held...]",
-            "DENIED now_ms refusing used... [held... frees_ms...]",
+            "GRANTED reserved_us expires_ms bucket_ms part shadowed (state)... used... [held...] [rulings]",
+            "DENIED now_s us refusing (state)... used... [held... frees_ms...] [rulings]",
             "HELD record",
-            "STALE now_ms",
+            "STALE now_s",
+            "RULED now_s",
         ],
         errors: "CONFLICT CORRUPT INVALID OVERFLOW",
         flags: "",
@@ -163,17 +178,17 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
     Contract {
         name: "settle",
         purpose: "ends a hold and charges what it really came to, in full, in the windows in which it was reserved.",
-        keys: "counter..., held..., hold, holds...",
-        args: "record, bucket_ms, expires_ms, receipt_ttl_ms, as, now_ms, held..., amount...",
+        keys: "counter..., held..., hold, holds..., [state...]",
+        args: "counters, record, bucket_ms, expires_ms, receipt_ttl_ms, as, now_ms, held..., amount..., [reserved_us, (change, limit, span_us, how)...]",
         reply: &["SETTLED late used...", "REPLAY reply", "CHANGED record"],
         errors: "CONFLICT CORRUPT INVALID OVERFLOW RELEASED UNKNOWN_HOLD",
         flags: "flags=allow-oom",
     },
     Contract {
         name: "release",
-        purpose: "ends a hold and charges nothing.",
-        keys: "held..., hold, holds...",
-        args: "record, bucket_ms, receipt_ttl_ms, held...",
+        purpose: "ends a hold, charges nothing, and gives back what was taken from rates.",
+        keys: "held..., hold, holds..., [state...]",
+        args: "counters, record, bucket_ms, receipt_ttl_ms, held..., [now_ms, reserved_us, (change, limit, span_us, how)...]",
         reply: &["RELEASED", "REPLAY reply", "CHANGED record"],
         errors: "CORRUPT INVALID SETTLED UNKNOWN_HOLD",
         flags: "flags=allow-oom",
@@ -190,9 +205,13 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
     Contract {
         name: "grow",
         purpose: "sets more aside for a hold that is still open, if every limit allows it.",
-        keys: "counter..., held..., hold, holds...",
-        args: "record, record_ttl_ms, (amount, expiry, limit)..., now_ms, tail",
-        reply: &["GRANTED record", "DENIED now_ms refusing used... [held... frees_ms...]", "CHANGED record"],
+        keys: "counter..., held..., state..., hold, holds...",
+        args: "counters, record, record_ttl_ms, expiries, (amount, limit)..., (amount, limit, span_us, how)..., now_ms, tail",
+        reply: &[
+            "GRANTED record",
+            "DENIED now_s us refusing (state)... used... [held... frees_ms...]",
+            "CHANGED record",
+        ],
         errors: "CORRUPT EXPIRED INVALID OVERFLOW RELEASED SETTLED UNKNOWN_HOLD",
         flags: "",
     },
@@ -211,6 +230,33 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         keys: "hold...",
         args: "[now_ms]",
         reply: &["OPEN now_ms (place record)..."],
+        errors: "(none)",
+        flags: "flags=no-writes",
+    },
+    Contract {
+        name: "refund",
+        purpose: "gives back what was charged to counters, not below zero, and what was taken from rates.",
+        keys: "counter..., [state...], [receipt]",
+        args: "counters, amount..., (change, limit, span_us, how)..., now_ms, taken_us, receipt_ttl_ms, fingerprint",
+        reply: &["OK used...", "REPLAY reply"],
+        errors: "CONFLICT CORRUPT INVALID",
+        flags: "flags=allow-oom",
+    },
+    Contract {
+        name: "rule",
+        purpose: "overrides a limit, or blocks a scope, until a time; or lifts that.",
+        keys: "rules, ruled",
+        args: "name, limit, until_ms, now_ms",
+        reply: &["OK"],
+        errors: "CORRUPT INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "rules",
+        purpose: "reads the overrides and blocks under a root.",
+        keys: "rules",
+        args: "now_ms",
+        reply: &["OK now_ms (rule)..."],
         errors: "(none)",
         flags: "flags=no-writes",
     },

@@ -1,4 +1,4 @@
-//! Pulls `lua/lib/` pieces into a script: `-- @include NAME` stands for `lua/lib/NAME.lua`, once each.
+//! Pulls `lua/lib/` pieces into a script: `-- @include NAME` stands for the text of `lua/lib/NAME.lua`.
 //!
 //! A server runs the whole text at every call and makes every function that it passes anew. So an include stands in the
 //! innermost block that needs its functions, and costs nothing to the calls that do not come there.
@@ -19,22 +19,24 @@ pub(super) fn resolve(lua: &Dir<'_>, name: &str) -> String {
     text
 }
 
-fn append(lua: &Dir<'_>, path: &str, done: &mut Vec<String>, text: &mut String) {
-    if done.iter().any(|seen| seen == path) {
+/// `within` are the pieces that this one stands in: one that includes itself ends there.
+fn append(lua: &Dir<'_>, path: &str, within: &mut Vec<String>, text: &mut String) {
+    if within.iter().any(|outer| outer == path) {
         return;
     }
-    done.push(path.to_owned());
     let Some(source) = lua.get_file(path).and_then(|file| file.contents_utf8()) else {
         let _ = writeln!(text, "error('lua/{path} is missing')");
         return;
     };
+    within.push(path.to_owned());
     for line in source.lines() {
         match line.trim_start().strip_prefix(INCLUDE) {
-            Some(piece) => append(lua, &format!("lib/{}.lua", piece.trim()), done, text),
+            Some(piece) => append(lua, &format!("lib/{}.lua", piece.trim()), within, text),
             None => {
                 text.push_str(line);
                 text.push('\n');
             }
         }
     }
+    within.pop();
 }

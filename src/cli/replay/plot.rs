@@ -242,6 +242,8 @@ mod tests {
                     held: 0,
                     span_ms: (span.start_ms, span.end_ms),
                     crossed: None,
+                    burst: None,
+                    shadowed: false,
                 };
                 let call = Outcome {
                     at_ms,

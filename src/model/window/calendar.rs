@@ -22,6 +22,10 @@ pub(super) fn span_at(window: Window, now_ms: i64) -> Result<Span> {
     let now_s = now_ms / 1_000;
     let span = match window.per {
         Per::Total => Some(Span { name: "total".to_owned(), start_ms: 0, end_ms: Span::NEVER_MS }),
+        // They have no start and no end, and their name says how they forget.
+        Per::Rate(_) | Per::Sliding(_) | Per::Log(_) | Per::Open => {
+            Some(Span { name: window.per.to_string(), start_ms: 0, end_ms: Span::NEVER_MS })
+        }
         Per::Minute => {
             let minute = now_s / 60;
             Some(span(minute.to_string(), minute * 60, minute * 60 + 60))

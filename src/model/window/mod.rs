@@ -8,12 +8,13 @@ mod tests;
 use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono_tz::Tz;
 
 use crate::error::{Error, Result};
 
-pub use per::{Interval, Per};
+pub use per::{Interval, Per, Period};
 
 /// The first instant that has no window: the year 10000, whose names would no longer sort.
 const END_OF_NAMES_MS: i64 = 253_402_300_800_000;
@@ -143,6 +144,36 @@ impl Window {
         Ok(Self::new(Per::Every(Interval::from_secs(seconds)?)))
     }
 
+    /// GCRA: so many per `period`, evenly, and a burst at once; see [`Per::Rate`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for less than 1 ms, parts of one, and more than 366 days.
+    pub fn rate(period: Duration) -> Result<Self> {
+        Ok(Self::new(Per::Rate(Period::new(period)?)))
+    }
+
+    /// The `period` before each moment, by two fixed windows; see [`Per::Sliding`].
+    ///
+    /// # Errors
+    /// As [`rate`](Self::rate).
+    pub fn sliding(period: Duration) -> Result<Self> {
+        Ok(Self::new(Per::Sliding(Period::new(period)?)))
+    }
+
+    /// The `period` before each moment, exactly, for limits up to 1,000; see [`Per::Log`].
+    ///
+    /// # Errors
+    /// As [`rate`](Self::rate).
+    pub fn log(period: Duration) -> Result<Self> {
+        Ok(Self::new(Per::Log(Period::new(period)?)))
+    }
+
+    /// As long as a hold is open.
+    #[must_use]
+    pub const fn open() -> Self {
+        Self::new(Per::Open)
+    }
+
     /// The same window on the calendar of `zone`. Windows that do not depend on a zone stay as they are.
     #[must_use]
     pub const fn in_zone(self, zone: Tz) -> Self {
@@ -186,6 +217,8 @@ impl Window {
     /// | month, quarter, year | `2026-02`, `2026-Q1`, `2026` |
     /// | every N seconds | start second and length: `1700000010+90` |
     /// | total | `total` |
+    /// | rates | `rate/60s`, `sliding/500ms`, `log/1m`: in the largest unit that divides the period |
+    /// | open | `open` |
     ///
     /// A zone other than UTC follows: `2026-02-01@Europe/Berlin`. Its hours carry the offset from UTC, because the
     /// hour in which clocks go back comes twice: `2026-10-25T02+0200@Europe/Berlin`, then `…T02+0100@…`.

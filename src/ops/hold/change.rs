@@ -30,7 +30,8 @@ impl Extend<'_> {
 }
 
 fn extend_call(hold: &Hold, ttl_ms: u64, width_ms: u64) -> ScriptCall {
-    let Record { line, entries, .. } = &hold.record;
+    let Record { line, .. } = &hold.record;
+    let entries: Vec<_> = hold.record.counters().collect();
     let record_ttl_ms = u128::from(ttl_ms) + hold.engine.receipt_ttl.as_millis();
     let mut keys = vec![hold.key.clone()];
     keys.extend(entries.iter().map(|entry| format!("{}:holds", entry.key)));
@@ -69,9 +70,9 @@ impl Grow<'_> {
         match answer.status() {
             "DENIED" => {
                 answer.expect("DENIED")?;
-                let _now_ms = answer.int()?;
+                let _now_us = answer.now_us()?;
                 let places = answer.word()?.split(',').filter_map(|place| place.parse::<usize>().ok()?.checked_sub(1));
-                let entries = &hold.record.entries;
+                let entries: Vec<_> = hold.record.counters().chain(hold.record.rates()).collect();
                 let refused_by = places.filter_map(|place| entries.get(place)).map(|entry| entry.key.clone()).collect();
                 Ok(Growth::Denied { refused_by })
             }
@@ -97,21 +98,32 @@ impl Grow<'_> {
 }
 
 fn grow_call(hold: &Hold, more: &Amounts) -> Result<ScriptCall> {
-    let Record { line, reserved_ms, expires_ms, entries, tags, .. } = &hold.record;
-    let ttl_ms = u128::try_from(expires_ms.saturating_sub(*reserved_ms)).unwrap_or(0);
-    let mut args = vec![line.clone(), (ttl_ms + hold.engine.receipt_ttl.as_millis()).to_string()];
-    let mut grown = Vec::with_capacity(entries.len());
-    for entry in entries {
-        let amount = more.of_or(&entry.meter, 0)?;
-        let sum = entry.amount.checked_add(amount);
+    let record = &hold.record;
+    let ttl_ms = u128::try_from(record.expires_ms.saturating_sub(record.reserved_us / 1000)).unwrap_or(0);
+    let record_ttl_ms = (ttl_ms + hold.engine.receipt_ttl.as_millis()).to_string();
+    // The counters and their TTLs are there since the reservation.
+    let expiries = vec!["1"; record.counters().count()].join(" ");
+    let mut args = vec![record.letters(), record.line.clone(), record_ttl_ms, expiries];
+    for entry in record.counters().chain(record.rates()) {
+        args.push(more.of_or(&entry.meter, 0)?.to_string());
+        args.push(entry.limit.map(|limit| limit.to_string()).unwrap_or_default());
+        if entry.rate.is_some() {
+            args.extend(entry.span_and_how());
+        }
+    }
+    let mut grown = Vec::with_capacity(record.entries.len());
+    for entry in &record.entries {
+        let sum = entry.amount.checked_add(more.of_or(&entry.meter, 0)?);
         let sum = sum.ok_or_else(|| Error::new(ErrorKind::Overflow, "the hold would leave the 64-bit range"))?;
         grown.push((entry.key.as_str(), sum.to_string(), entry.limit));
-        let limit = entry.limit.map(|limit| limit.to_string()).unwrap_or_default();
-        // The counters and their TTLs are there since the reservation.
-        args.extend([amount.to_string(), "1".to_owned(), limit]);
     }
-    args.extend([hold.at_text(), write_tail(tags, grown.into_iter())]);
-    Ok(ScriptCall { script: script::of(Op::Grow), keys: hold.keys(true), args, idempotent: true })
+    args.extend([hold.at_text(), write_tail(&record.tags, grown.into_iter())]);
+    let mut keys: Vec<_> = record.counters().map(|entry| entry.key.clone()).collect();
+    keys.extend(record.counters().map(|entry| [&entry.key, ":held"].concat()));
+    keys.extend(record.rates().map(|entry| entry.key.clone()));
+    keys.push(hold.key.clone());
+    keys.extend(record.counters().map(|entry| [&entry.key, ":holds"].concat()));
+    Ok(ScriptCall { script: script::of(Op::Grow), keys, args, idempotent: true })
 }
 
 awaits!(Extend -> ());

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-use super::{Hold, Record};
+use super::Hold;
+use super::record::Entry;
 use crate::error::Result;
 use crate::model::{Amounts, Meter};
 use crate::ops::request::awaits;
@@ -24,7 +25,7 @@ pub struct Settle<'a> {
 /// What a settlement did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// Every counter of the hold, in the policy's order, after the settlement.
+    /// Every counter of the hold, in the policy's order, after the settlement. Rates are corrected and not among them.
     pub limits: Vec<SettledLimit>,
     /// Whether the hold had expired before. All was charged all the same.
     pub late: bool,
@@ -63,9 +64,9 @@ impl Settle<'_> {
         let mut answer = hold.run(|hold| settle_call(hold, &actual)).await?;
         answer.expect("SETTLED")?;
         let late = answer.int()? == 1;
-        let limits = hold.record.entries.iter().map(|entry| {
+        let limits = hold.record.counters().map(|entry| {
             let (key, meter, limit) = (entry.key.clone(), entry.meter.clone(), entry.limit);
-            Ok(SettledLimit { key, amount: actual.of(&meter)?, meter, limit, used: answer.int()? })
+            Ok(SettledLimit { key, amount: charged(entry, &actual)?, meter, limit, used: answer.int()? })
         });
         let limits = limits.collect::<Result<_>>()?;
         hold.ended = true;
@@ -74,14 +75,39 @@ impl Settle<'_> {
 }
 
 fn settle_call(hold: &Hold, actual: &Amounts) -> Result<ScriptCall> {
-    let Record { line, bucket_ms, expires_ms, entries, .. } = &hold.record;
+    let record = &hold.record;
     let amounts: Vec<_> =
-        entries.iter().map(|entry| Ok(actual.of(&entry.meter)?.to_string())).collect::<Result<_>>()?;
-    let mut args = vec![line.clone(), bucket_ms.to_string(), expires_ms.to_string()];
-    args.extend([hold.engine.receipt_ttl.as_millis().to_string(), amounts.join(","), hold.at_text()]);
-    args.extend(entries.iter().map(|entry| entry.amount.to_string()));
+        record.counters().map(|entry| Ok(charged(entry, actual)?.to_string())).collect::<Result<_>>()?;
+    let (rate_keys, corrections) =
+        hold.corrections(|entry| Ok(charged(entry, actual)?.saturating_sub(entry.amount)))?;
+    // A repeat is known by everything that it settles.
+    let mut all = amounts.clone();
+    all.extend(
+        record
+            .rates()
+            .map(|entry| charged(entry, actual).map(|amount| amount.to_string()))
+            .collect::<Result<Vec<_>>>()?,
+    );
+    let mut args = vec![record.letters(), record.line.clone(), record.bucket(), record.expires_ms.to_string()];
+    args.extend([hold.engine.receipt_ttl.as_millis().to_string(), all.join(","), hold.at_text()]);
+    args.extend(record.counters().map(|entry| entry.amount.to_string()));
     args.extend(amounts);
-    Ok(ScriptCall { script: script::of(Op::Settle), keys: hold.keys(true), args, idempotent: true })
+    if !rate_keys.is_empty() {
+        args.push(record.reserved_us.to_string());
+        args.extend(corrections);
+    }
+    let mut keys = hold.keys(true);
+    keys.extend(rate_keys);
+    Ok(ScriptCall { script: script::of(Op::Settle), keys, args, idempotent: true })
+}
+
+/// What a settlement charges: nothing stays open, and requests are what they were unless it says otherwise.
+fn charged(entry: &Entry, actual: &Amounts) -> Result<i64> {
+    match &entry.meter {
+        meter if *meter == Meter::CONCURRENCY => Ok(0),
+        meter if *meter == Meter::REQUESTS => actual.of_or(meter, entry.amount),
+        meter => actual.of(meter),
+    }
 }
 
 /// The end of a hold by giving all back, made by [`Hold::release`].
@@ -93,18 +119,26 @@ pub struct Release<'a> {
 
 impl Release<'_> {
     async fn run(self) -> Result<()> {
-        let mut answer = self.hold.run(|hold| Ok(release_call(hold))).await?;
+        let mut answer = self.hold.run(release_call).await?;
         answer.expect("RELEASED")?;
         self.hold.ended = true;
         Ok(())
     }
 }
 
-fn release_call(hold: &Hold) -> ScriptCall {
-    let Record { line, bucket_ms, entries, .. } = &hold.record;
-    let mut args = vec![line.clone(), bucket_ms.to_string(), hold.engine.receipt_ttl.as_millis().to_string()];
-    args.extend(entries.iter().map(|entry| entry.amount.to_string()));
-    ScriptCall { script: script::of(Op::Release), keys: hold.keys(false), args, idempotent: true }
+fn release_call(hold: &Hold) -> Result<ScriptCall> {
+    let record = &hold.record;
+    let (rate_keys, corrections) = hold.corrections(|entry| Ok(-entry.amount))?;
+    let receipt_ttl_ms = hold.engine.receipt_ttl.as_millis().to_string();
+    let mut args = vec![record.letters(), record.line.clone(), record.bucket(), receipt_ttl_ms];
+    args.extend(record.counters().map(|entry| entry.amount.to_string()));
+    if !rate_keys.is_empty() {
+        args.extend([hold.at_text(), record.reserved_us.to_string()]);
+        args.extend(corrections);
+    }
+    let mut keys = hold.keys(false);
+    keys.extend(rate_keys);
+    Ok(ScriptCall { script: script::of(Op::Release), keys, args, idempotent: true })
 }
 
 awaits!(Settle -> Settled);

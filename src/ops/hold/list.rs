@@ -7,7 +7,7 @@ use super::record::{Record, read_tags};
 use crate::error::Result;
 use crate::model::{Meter, Subject};
 use crate::ops::engine::{Engine, unexpected};
-use crate::ops::plan::injected_ms;
+use crate::ops::plan::{injected_ms, time_text};
 use crate::ops::request::awaits;
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
@@ -82,7 +82,7 @@ impl ListHolds<'_> {
         let now_ms = at_ms.unwrap_or_else(|| self.engine.now_ms());
         let mut open = OpenHolds { holds: Vec::new(), now_ms, complete: keys.complete };
         for keys in keys.names.chunks(RECORDS_PER_CALL) {
-            let args = at_ms.iter().map(i64::to_string).collect();
+            let args = at_ms.map(time_text).into_iter().collect();
             let call = ScriptCall { script: script::of(Op::Holds), keys: keys.to_vec(), args, idempotent: true };
             let mut answer = self.engine.run_unclocked(&call).await?;
             answer.expect("OPEN")?;
@@ -105,7 +105,7 @@ impl OpenHold {
         Self {
             id: percent_decode_str(id).decode_utf8_lossy().into_owned(),
             amounts: record.amounts(),
-            reserved_ms: record.reserved_ms,
+            reserved_ms: record.reserved_us / 1000,
             expires_ms: record.expires_ms,
             frees_ms: record.bucket_ms,
             tags: read_tags(&record.tags),

@@ -22,6 +22,7 @@ pub(crate) use record::Record;
 pub use reserve::Reserve;
 
 use super::engine::{Answer, Engine};
+use super::plan::time_text;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Amounts, LimitState, Meter};
 use crate::store::ScriptCall;
@@ -82,7 +83,7 @@ impl Hold {
     /// When it was reserved, in milliseconds since the epoch by the store's clock.
     #[must_use]
     pub fn reserved_ms(&self) -> i64 {
-        self.record.reserved_ms
+        self.record.reserved_us / 1000
     }
 
     /// What it was tagged with.
@@ -104,7 +105,7 @@ impl Hold {
         self.record.state
     }
 
-    /// Every limit of the policy, in its order, with this hold in `held`. Empty for a hold that was found by its id.
+    /// Every limit of the policy, in its order, with this hold in `held`; a rate has it in `used`. Empty for a hold that was found by its id.
     #[must_use]
     pub fn limits(&self) -> &[LimitState] {
         &self.limits
@@ -172,7 +173,7 @@ impl Hold {
 
     /// The keys of a call: counters, totals held, the record, buckets; without the counters for `release`.
     fn keys(&self, counters: bool) -> Vec<String> {
-        let entries = || self.record.entries.iter().map(|entry| entry.key.as_str());
+        let entries = || self.record.counters().map(|entry| entry.key.as_str());
         let mut keys = Vec::with_capacity(self.record.entries.len() * 3 + 1);
         if counters {
             keys.extend(entries().map(str::to_owned));
@@ -183,8 +184,22 @@ impl Hold {
         keys
     }
 
+    /// The keys of the rates, and `(change, limit, span_us, how)...` for those of which `change` is not nothing.
+    fn corrections(&self, change: impl Fn(&record::Entry) -> Result<i64>) -> Result<(Vec<String>, Vec<String>)> {
+        let (mut keys, mut args) = (Vec::new(), Vec::new());
+        for entry in self.record.rates() {
+            let change = change(entry)?;
+            if change != 0 {
+                keys.push(entry.key.clone());
+                args.extend([change.to_string(), entry.limit.unwrap_or(1).to_string()]);
+                args.extend(entry.span_and_how());
+            }
+        }
+        Ok((keys, args))
+    }
+
     fn at_text(&self) -> String {
-        self.at_ms.map(|at_ms| at_ms.to_string()).unwrap_or_default()
+        self.at_ms.map(time_text).unwrap_or_default()
     }
 
     /// Moves the injected time of a hold that was reserved with one: for replays and tests.

@@ -2,7 +2,7 @@
 
 use super::HeldAmount;
 use crate::error::{Error, Result};
-use crate::model::Meter;
+use crate::model::{Meter, Per};
 use crate::ops::engine::unexpected;
 
 /// The most bytes of all tags, encoded.
@@ -19,7 +19,7 @@ pub enum HoldState {
     Released,
 }
 
-/// `STATE FINGERPRINT STEP RESERVED_MS EXPIRES_MS BUCKET_MS TAGS`, then `COUNTER AMOUNT LIMIT` a counter; when it has ended
+/// `STATE FINGERPRINT STEP RESERVED_US EXPIRES_MS BUCKET_MS TAGS`, then `COUNTER AMOUNT LIMIT` a counter; when it has ended
 /// `|`, how, and the reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -27,7 +27,7 @@ pub(crate) struct Record {
     pub(crate) line: String,
     pub(crate) state: HoldState,
     pub(crate) step: i64,
-    pub(crate) reserved_ms: i64,
+    pub(crate) reserved_us: i64,
     pub(crate) expires_ms: i64,
     pub(crate) bucket_ms: i64,
     /// As one word.
@@ -41,6 +41,20 @@ pub(crate) struct Entry {
     pub(crate) meter: Meter,
     pub(crate) amount: i64,
     pub(crate) limit: Option<i64>,
+    /// How it forgets, when it is no counter: `rate/60s`.
+    pub(crate) rate: Option<Per>,
+}
+
+impl Entry {
+    /// `span_us, how` of a rate: its burst does not matter to what was taken already.
+    pub(crate) fn span_and_how(&self) -> [String; 2] {
+        let (period, how) = match self.rate {
+            Some(Per::Sliding(period)) => (Some(period), "sliding"),
+            Some(Per::Log(period)) => (Some(period), "log"),
+            rate => (rate.and_then(Per::rate_period), ""),
+        };
+        [period.map_or(0, |period| period.us()).to_string(), how.to_owned()]
+    }
 }
 
 impl Record {
@@ -56,7 +70,7 @@ impl Record {
             _ => return Err(unexpected(line)),
         };
         let _fingerprint = word()?;
-        let (step, reserved_ms, expires_ms, bucket_ms) = (int(word()?)?, int(word()?)?, int(word()?)?, int(word()?)?);
+        let (step, reserved_us, expires_ms, bucket_ms) = (int(word()?)?, int(word()?)?, int(word()?)?, int(word()?)?);
         let tags = word()?.to_owned();
         let mut entries = Vec::new();
         while let Some(key) = words.next().filter(|word| *word != "|") {
@@ -65,19 +79,42 @@ impl Record {
                 key.strip_prefix(prefix).and_then(|key| key.split_once(':')).map(|(meter, _)| Meter::of_key(meter));
             let meter = meter.ok_or_else(|| unexpected(line))?;
             let limit = if limit == "-" { None } else { Some(int(limit)?) };
-            entries.push(Entry { key: key.to_owned(), meter, amount: int(amount)?, limit });
+            let window = key.rsplit(':').next().unwrap_or_default();
+            let rate = window.contains('/').then(|| window.parse::<Per>().ok()).flatten();
+            let rate = rate.filter(|per| per.rate_period().is_some());
+            entries.push(Entry { key: key.to_owned(), meter, amount: int(amount)?, limit, rate });
         }
-        Ok(Self { line: line.to_owned(), state, step, reserved_ms, expires_ms, bucket_ms, tags, entries })
+        Ok(Self { line: line.to_owned(), state, step, reserved_us, expires_ms, bucket_ms, tags, entries })
+    }
+
+    /// What is kept in counters.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.rate.is_none())
+    }
+
+    /// What was taken from rates.
+    pub(crate) fn rates(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.rate.is_some())
+    }
+
+    /// One letter a counter: how the scripts know where counters end.
+    pub(crate) fn letters(&self) -> String {
+        "c".repeat(self.counters().count())
+    }
+
+    /// Bucket names have thirteen digits.
+    pub(crate) fn bucket(&self) -> String {
+        format!("{:013}", self.bucket_ms)
     }
 
     pub(crate) fn amounts(&self) -> Vec<HeldAmount> {
-        let held = |Entry { key, meter, amount, limit }: &Entry| HeldAmount {
+        let held = |Entry { key, meter, amount, limit, .. }: &Entry| HeldAmount {
             key: key.clone(),
             meter: meter.clone(),
             amount: *amount,
             limit: *limit,
         };
-        self.entries.iter().map(held).collect()
+        self.counters().map(held).collect()
     }
 }
 

@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use super::record::{Record, write_tags, write_tail};
 use super::{DEFAULT_TTL, Hold, ttl_and_width_ms};
 use crate::error::Result;
-use crate::model::{Decision, Estimate, LimitState, Policy, Subject};
-use crate::ops::engine::{Answer, Engine, unexpected};
-use crate::ops::plan::{Plan, Taken, injected_ms};
-use crate::ops::request::{awaits, limit_text};
+use crate::model::{Decision, Estimate, LimitState, Meter, Policy, Subject};
+use crate::ops::engine::{Answer, Engine};
+use crate::ops::plan::{Part, Plan, injected_ms, time_text};
+use crate::ops::request::awaits;
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
@@ -60,39 +60,40 @@ impl<'a> Reserve<'a> {
     }
 
     fn call(&self, id: &str, now_ms: i64) -> Result<(Plan, ScriptCall)> {
-        let amounts = self.estimate.amounts();
-        let plan = Plan::new(self.engine, self.policy, self.subject, Some(amounts), now_ms)?;
-        let (ttl_ms, width_ms) = ttl_and_width_ms(self.ttl)?;
-        let mut args = Vec::with_capacity(plan.entries.len() * 3 + 9);
-        args.extend([plan.span_ms.0.to_string(), plan.span_ms.1.to_string()]);
-        for (entry, limit) in plan.entries.iter().zip(plan.limits()) {
-            let is_rest = self.estimate.rest() == Some(limit.counter().meter());
-            let amount = if is_rest { "rest".to_owned() } else { entry.amount.to_string() };
-            args.extend([amount, entry.expiry.clone(), limit_text(limit)]);
+        let mut plan = Plan::of_amounts(self.engine, self.policy, self.subject, now_ms, self.estimate.amounts())?;
+        if let Some((meter, part)) = self.part() {
+            plan.take_part(meter, part);
         }
+        let (ttl_ms, width_ms) = ttl_and_width_ms(self.ttl)?;
+        let mut args = Vec::with_capacity(plan.entries.len() * 4 + 12);
+        plan.write_limits(&mut args);
         let record_ttl_ms = u128::from(ttl_ms) + self.engine.receipt_ttl.as_millis();
         args.extend([ttl_ms.to_string(), width_ms.to_string(), record_ttl_ms.to_string()]);
-        args.extend([self.fingerprint(&plan), self.tail(&plan, "rest")?]);
+        args.extend([self.fingerprint(&plan), self.tail(&plan)?]);
         let touch = self.engine.touch() || plan.renews();
-        if self.at.is_some() || touch {
-            args.push(if self.at.is_some() { now_ms.to_string() } else { String::new() });
+        if self.at.is_some() || touch || !plan.asked().is_empty() {
+            args.push(if self.at.is_some() { time_text(now_ms) } else { String::new() });
             args.push(if touch { "1".to_owned() } else { String::new() });
+            args.push(plan.asked().to_owned());
         }
         let keys = plan.keys(Some(self.subject.hold_key(&self.engine.prefix, id)?));
         Ok((plan, ScriptCall { script: script::of(Op::Reserve), keys, args, idempotent: true }))
     }
 
-    fn fingerprint(&self, plan: &Plan) -> String {
-        plan.fingerprint(if self.estimate.rest().is_some() { "reserve rest" } else { "reserve" })
+    /// The meter of which the store decides the amount.
+    fn part(&self) -> Option<(&Meter, Part)> {
+        let (meter, bounded) = self.estimate.part()?;
+        Some((meter, if bounded { Part::UpTo } else { Part::All }))
     }
 
-    /// The end of the hold's record, with `rest` in the place of an amount that the store decides.
-    fn tail(&self, plan: &Plan, rest: &str) -> Result<String> {
-        let entries = plan.entries.iter().zip(plan.limits()).map(|(entry, limit)| {
-            let is_rest = self.estimate.rest() == Some(limit.counter().meter());
-            let amount = if is_rest { rest.to_owned() } else { entry.amount.to_string() };
-            (entry.key.as_str(), amount, limit.limit())
-        });
+    fn fingerprint(&self, plan: &Plan) -> String {
+        plan.fingerprint(if self.part().is_some() { "reserve part" } else { "reserve" })
+    }
+
+    /// The end of the hold's record, with the amounts as they are asked for.
+    fn tail(&self, plan: &Plan) -> Result<String> {
+        let entries = plan.entries.iter().zip(plan.limits());
+        let entries = entries.map(|(entry, limit)| (entry.key.as_str(), entry.amount_text(), limit.limit()));
         Ok(write_tail(&write_tags(&self.tags)?, entries))
     }
 
@@ -113,18 +114,17 @@ impl<'a> Reserve<'a> {
         Ok(Decision::Granted(Hold { engine, id, key, record, limits, observed: None, at_ms, ended: false }))
     }
 
-    /// Reads `GRANTED reserved_ms expires_ms bucket_ms rest used... [held...]`, and gives the record that was stored.
+    /// Reads `GRANTED reserved_us expires_ms bucket_ms part shadowed (state)... used... [held...]`, and gives the record that was
+    /// stored.
     fn granted(&self, mut plan: Plan, answer: &mut Answer) -> Result<(String, Vec<LimitState>)> {
         answer.expect("GRANTED")?;
-        let (reserved_ms, expires_ms, bucket_ms) = (answer.int()?, answer.int()?, answer.int()?);
         let fingerprint = self.fingerprint(&plan);
-        let rest = answer.word()?.to_owned();
-        let tail = self.tail(&plan, &rest)?;
-        if let Some(meter) = self.estimate.rest() {
-            plan.set_amounts(meter, rest.parse().map_err(|_| unexpected(&rest))?);
-        }
-        let line = format!("open {fingerprint} 0 {reserved_ms} {expires_ms} {bucket_ms} {tail}");
-        Ok((line, plan.states(answer, Taken::Held)?))
+        let reserved_us = answer.int()?;
+        let (expires_ms, bucket_ms) = (answer.word()?.to_owned(), answer.word()?.to_owned());
+        let (limits, _) = plan.granted(answer, reserved_us, true)?;
+        let line = format!("open {fingerprint} 0 {reserved_us} {expires_ms} {bucket_ms} {}", self.tail(&plan)?);
+        self.engine.events.tell(&limits);
+        Ok((line, limits))
     }
 }
 

@@ -111,11 +111,13 @@ const fn of_keys(mut command: Command, keys: Keys) -> Command {
     command
 }
 
-/// `TIME`: seconds and microseconds of the run's one moment; the embedded clock counts milliseconds.
+/// `TIME`: seconds and microseconds of the run's one moment; the embedded clock counts milliseconds. Ten digits, as every server
+/// has had since 2001: scripts compare them as texts.
 fn time(session: &mut Session, _: &[Arg]) -> Outcome {
     let now_ms = session.now_ms();
-    let part = |number: i64| Scalar::Text(number.to_string().into_bytes());
-    Ok(Answer::Array(vec![part(now_ms.div_euclid(1000)), part(now_ms.rem_euclid(1000) * 1000)]))
+    let (seconds, us) = (now_ms.div_euclid(1000), now_ms.rem_euclid(1000) * 1000);
+    let text = |text: String| Scalar::Text(text.into_bytes());
+    Ok(Answer::Array(vec![text(format!("{seconds:010}")), text(us.to_string())]))
 }
 
 static OTHERS: &[Command] = &[of_keys(reads("time", 0, 0, time), Keys::None)];

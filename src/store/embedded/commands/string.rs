@@ -12,6 +12,7 @@ pub(super) static COMMANDS: &[Command] = &[
     reads("get", 1, 1, get),
     of_keys(reads("mget", 1, ANY, mget), Keys::All),
     writes("set", 2, ANY, set),
+    writes("psetex", 3, 3, psetex),
     reads("strlen", 1, 1, strlen),
     writes("incr", 1, 1, |session, args| add(session, &args[0], 1)),
     writes("decr", 1, 1, |session, args| add(session, &args[0], -1)),
@@ -144,4 +145,13 @@ fn set(session: &mut Session, args: &[Arg]) -> Outcome {
         session.set_end(key, end_ms);
     }
     Ok(if options.get { old } else { Answer::Status("OK") })
+}
+
+fn psetex(session: &mut Session, args: &[Arg]) -> Outcome {
+    let invalid = || invalid_expire_time("psetex");
+    let ms = int(&args[1])?;
+    let end_ms = ms.checked_add(session.now_ms()).filter(|_| ms > 0).ok_or_else(invalid)?;
+    session.insert(&args[0], Value::Text(Bytes::new(&args[2])));
+    session.set_end(&args[0], Some(end_ms));
+    Ok(Answer::Status("OK"))
 }

@@ -1,0 +1,61 @@
+//! `refund`: gives back what was admitted. Twin of `lua/refund.lua`.
+
+use super::plan::{Plan, limit_text, span_and_how, time_text};
+use super::request::{Request, request};
+use crate::error::Result;
+use crate::model::Grant;
+use crate::script::{self, Op};
+use crate::store::ScriptCall;
+
+request! {
+    /// A refund, made by [`CostGuard::refund`](crate::CostGuard::refund).
+    Refund { taken_us: Option<i64> } -> Refunded
+}
+
+/// What a refund did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refunded {
+    /// What each counter holds after it, in the policy's order; rates are not among them.
+    pub used: Vec<i64>,
+    /// Whether this is the stored answer to an operation id that was used before.
+    pub replayed: bool,
+}
+
+impl Refund<'_> {
+    /// Gives back into the windows in which this was granted, be they over; otherwise into those of now.
+    pub fn of(mut self, grant: &Grant) -> Self {
+        self.taken_us = Some(grant.taken_us);
+        self
+    }
+
+    fn call(&self, now_ms: i64) -> Result<((), ScriptCall)> {
+        let Request { engine, policy, subject, amounts, id, at } = &self.request;
+        let taken_us = self.taken_us.unwrap_or_else(|| now_ms.saturating_mul(1000));
+        let plan = Plan::of_amounts(engine, policy, subject, taken_us / 1000, amounts)?;
+        let mut args = vec![plan.letters()];
+        args.extend(plan.counters().map(|(_, _, entry)| entry.amount.to_string()));
+        for (_, limit, entry) in plan.rates() {
+            args.extend([entry.amount.saturating_neg().to_string(), limit_text(limit)]);
+            args.extend(span_and_how(limit));
+        }
+        let mut keys: Vec<_> = plan.counters().chain(plan.rates()).map(|(_, _, entry)| entry.key.clone()).collect();
+        args.extend([at.map(|_| time_text(now_ms)).unwrap_or_default(), taken_us.to_string()]);
+        args.push(engine.receipt_ttl.as_millis().to_string());
+        match id {
+            Some(id) => {
+                keys.push(subject.receipt_key(&engine.prefix, id)?);
+                args.push(plan.fingerprint("refund"));
+            }
+            None => args.push("-".to_owned()),
+        }
+        Ok(((), ScriptCall { script: script::of(Op::Refund), keys, args, idempotent: id.is_some() }))
+    }
+
+    async fn run(self) -> Result<Refunded> {
+        let engine = self.request.engine;
+        let ((), mut answer) = engine.run(self.request.at_ms()?, |now_ms| self.call(now_ms)).await?;
+        answer.expect("OK")?;
+        let used = (0..answer.len()).map(|_| answer.int()).collect::<Result<_>>()?;
+        Ok(Refunded { used, replayed: answer.replayed })
+    }
+}

@@ -1,0 +1,86 @@
+//! What overrides and blocks did to a request, and which roots are known to have some. Twin of `lua/lib/ruled.lua`.
+
+use std::collections::HashSet;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::engine::{Answer, unexpected};
+use super::plan::Plan;
+use crate::error::Result;
+use crate::model::{Counter, LimitState, Scope};
+
+/// How many roots a guard remembers to have rules. Beyond that it forgets them, and is told again.
+const MOST_ROOTS: usize = 10_000;
+
+/// The roots that have overrides or blocks as far as this guard knows: requests under them say which rules concern them.
+#[derive(Debug, Default)]
+pub(crate) struct RuledRoots {
+    any: AtomicBool,
+    roots: RwLock<HashSet<String>>,
+}
+
+impl RuledRoots {
+    /// Whether there are rules under a root, by the key that says so in the store.
+    pub(crate) fn are_under(&self, root: &str) -> bool {
+        self.any.load(Ordering::Relaxed) && self.roots.read().is_ok_and(|roots| roots.contains(root))
+    }
+
+    /// The store said that there are.
+    pub(crate) fn learn(&self, root: &str) {
+        if let Ok(mut roots) = self.roots.write() {
+            if roots.len() >= MOST_ROOTS {
+                roots.clear();
+            }
+            roots.insert(root.to_owned());
+            self.any.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The rule that overrides a limit: scope, meter and window, one name for all its windows.
+pub(crate) fn rule_name(scope: &Scope, counter: &Counter) -> String {
+    format!("{scope} {} {}", counter.meter(), counter.window())
+}
+
+/// The end of a reply: ` | POSITION LIMIT...` for overrides, ` ! SCOPE UNTIL_MS...` for blocks.
+#[derive(Debug, Default)]
+pub(crate) struct Rulings {
+    overrides: Vec<(usize, i64)>,
+    pub(crate) blocks: Vec<(Scope, i64)>,
+}
+
+impl Rulings {
+    /// Takes them off the end of a reply.
+    pub(crate) fn split_off(answer: &mut Answer) -> Result<Self> {
+        let mut rulings = Self::default();
+        if let Some(blocks) = answer.split_off(" !") {
+            for pair in blocks.split_whitespace().collect::<Vec<_>>().chunks(2) {
+                let [scope, until_ms] = pair else { return Err(unexpected(&blocks)) };
+                let until_ms = until_ms.parse().map_err(|_| unexpected(&blocks))?;
+                rulings.blocks.push((Scope::of_key(scope), until_ms));
+            }
+        }
+        if let Some(overrides) = answer.split_off(" |") {
+            for pair in overrides.split_whitespace().collect::<Vec<_>>().chunks(2) {
+                let [position, limit] = pair else { return Err(unexpected(&overrides)) };
+                let position = position.parse().map_err(|_| unexpected(&overrides))?;
+                rulings.overrides.push((position, limit.parse().map_err(|_| unexpected(&overrides))?));
+            }
+        }
+        Ok(rulings)
+    }
+
+    /// Sets the limit of a state to what it is overridden with.
+    pub(crate) fn apply(&self, plan: &Plan, place: usize, state: &mut LimitState) {
+        if self.overrides.is_empty() {
+            return;
+        }
+        let position = plan.position(place);
+        if let Some((_, limit)) = self.overrides.iter().find(|(at, _)| *at == position) {
+            state.limit = Some(*limit);
+            if plan.limits()[place].own_burst().is_none() {
+                state.burst = state.burst.map(|_| *limit);
+            }
+        }
+    }
+}
