@@ -231,7 +231,7 @@ impl ServerBench {
         for (call, record) in calls.iter_mut().zip(records) {
             let words: Vec<_> = record.split(' ').collect();
             let (expires_ms, bucket_ms) = (words[4].to_owned(), words[5].to_owned());
-            call.args.splice(..3, [record, bucket_ms, expires_ms]);
+            call.args.splice(1..4, [record, bucket_ms, expires_ms]);
         }
     }
 

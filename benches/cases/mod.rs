@@ -54,6 +54,15 @@ pub static CASES: &[Case] = &[
     case("admit with id, denied", 3, "DENIED", |f| {
         Box::pin(async { f.guard.admit(&f.last_refuses, &f.subject, amounts()).id(&fresh_id()).await.map(drop) })
     }),
+    case("admit, a rate", 1, "GRANTED", |f| {
+        Box::pin(async { f.guard.admit(&f.rate, &f.subject, Amounts::new()).await.map(drop) })
+    }),
+    case("admit, a rate, denied", 1, "DENIED", |f| {
+        Box::pin(async { f.guard.admit(&f.spent_rate, &f.subject, Amounts::new()).await.map(drop) })
+    }),
+    case("reserve, mixed", 3, "GRANTED", |f| Box::pin(async { f.reserve_mixed(&f.mixed).await })),
+    case("reserve, mixed, denied", 3, "DENIED", |f| Box::pin(async { f.reserve_mixed(&f.spent_mixed).await })),
+    case("reserve, mixed", 5, "GRANTED", |f| Box::pin(async { f.reserve_mixed(&f.mixed_five).await })),
     case("peek", 3, "OK", |f| Box::pin(async { f.guard.peek(&f.three, &f.subject).await.map(drop) })),
     case("adjust", 1, "OK", |f| {
         Box::pin(async {
@@ -94,6 +103,11 @@ pub struct Fixture {
     three: Policy,
     last_refuses: Policy,
     all_refuse: Policy,
+    rate: Policy,
+    spent_rate: Policy,
+    mixed: Policy,
+    spent_mixed: Policy,
+    mixed_five: Policy,
     counter: Counter,
     logins: Meter,
 }
@@ -114,6 +128,17 @@ impl Fixture {
             three: three([AMPLE, AMPLE, AMPLE]),
             last_refuses: three([AMPLE, AMPLE, 1]),
             all_refuse: three([1, 1, 1]),
+            rate: policy([requests(1_000_000, 1)]),
+            spent_rate: policy([requests(1, 86_400)]),
+            mixed: policy([money("user", Window::day()), requests(1_000_000, 1), Limit::concurrency("org", 10_000_000)]),
+            spent_mixed: policy([money("user", Window::day()), requests(1, 86_400), Limit::concurrency("org", 10_000_000)]),
+            mixed_five: policy([
+                money("user", Window::day()),
+                money("org", Window::month()),
+                Limit::new(Counter::new("user", Meter::TOKENS, Window::minute()), AMPLE),
+                requests(1_000_000, 1),
+                Limit::concurrency("org", 10_000_000),
+            ]),
             counter: counter("user", Window::day()),
             logins: Meter::new("logins").expect("a valid meter"),
         }
@@ -124,6 +149,28 @@ impl Fixture {
         // Keys that nobody else has: the server may be one that others use too.
         let prefix = format!("bench-{}:", std::process::id());
         Self::new(settings().prefix(&prefix).connect(url).await.expect("the server answers"))
+    }
+}
+
+fn policy<const N: usize>(limits: [Limit; N]) -> Policy {
+    Policy::new(limits).expect("a valid policy")
+}
+
+fn money(kind: &str, window: Window) -> Limit {
+    Limit::new(Counter::new(kind, Meter::COST, window), AMPLE)
+}
+
+fn requests(limit: i64, seconds: u64) -> Limit {
+    Limit::requests("user", limit, Duration::from_secs(seconds)).expect("a valid period")
+}
+
+impl Fixture {
+    /// Reserves money, tokens, a request and a place among the open calls, and leaves the hold open.
+    async fn reserve_mixed(&self, policy: &Policy) -> costguard::Result<()> {
+        if let Decision::Granted(hold) = self.guard.reserve(policy, &self.subject, amounts().tokens(1_500)).await? {
+            hold.forget();
+        }
+        Ok(())
     }
 }
 
