@@ -10,7 +10,7 @@ use crate::ops::{
     Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, ListHolds, ListRules, Peek, Refund,
     Reserve, SetRule, Statement,
 };
-use crate::service::Event;
+use crate::service::{Denials, Event};
 use crate::store::embedded::Embedded;
 use crate::store::redis::RedisStore;
 use crate::store::{Clock, Store, SystemClock};
@@ -30,12 +30,19 @@ pub struct Builder {
     retention: Duration,
     receipt_ttl: Duration,
     clock: Arc<dyn Clock>,
+    denial_cache: usize,
 }
 
 impl Default for Builder {
     fn default() -> Self {
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
-        Self { prefix: String::new(), retention: hours(48), receipt_ttl: hours(24), clock: Arc::new(SystemClock) }
+        Self {
+            prefix: String::new(),
+            retention: hours(48),
+            receipt_ttl: hours(24),
+            clock: Arc::new(SystemClock),
+            denial_cache: 0,
+        }
     }
 }
 
@@ -66,6 +73,16 @@ impl Builder {
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Remembers up to so many denials in this process, so that who asks again before the window ends costs no round trip. Only
+    /// denials that no release, settlement, raise or expiry can lift: by a limit that is [`fixed`](crate::Limit::fixed), over a
+    /// calendar window or every N seconds, that what is used already leaves no room for. What another process corrects by
+    /// hand or refunds is seen when the window ends. Default: 0, none.
+    #[must_use]
+    pub fn denial_cache(mut self, capacity: usize) -> Self {
+        self.denial_cache = capacity;
         self
     }
 
@@ -102,7 +119,8 @@ impl Builder {
             ));
         }
         let prefix = encode_prefix(&self.prefix)?;
-        let engine = Engine::new(store, prefix, self.retention, self.receipt_ttl, self.clock);
+        let mut engine = Engine::new(store, prefix, self.retention, self.receipt_ttl, self.clock);
+        engine.denials = (self.denial_cache > 0).then(|| Denials::new(self.denial_cache));
         Ok(CostGuard { engine: Arc::new(engine) })
     }
 }
@@ -125,7 +143,7 @@ impl CostGuard {
     /// A guard on an embedded store of its own, with default settings: for tests, for one process, for trying things.
     #[must_use]
     pub fn embedded() -> Self {
-        let Builder { prefix, retention, receipt_ttl, clock } = Builder::default();
+        let Builder { prefix, retention, receipt_ttl, clock, .. } = Builder::default();
         let store = Arc::new(Embedded::builder().clock(clock.clone()).build());
         Self { engine: Arc::new(Engine::new(store, prefix, retention, receipt_ttl, clock)) }
     }

@@ -130,8 +130,16 @@ impl Fixture {
             all_refuse: three([1, 1, 1]),
             rate: policy([requests(1_000_000, 1)]),
             spent_rate: policy([requests(1, 86_400)]),
-            mixed: policy([money("user", Window::day()), requests(1_000_000, 1), Limit::concurrency("org", 10_000_000)]),
-            spent_mixed: policy([money("user", Window::day()), requests(1, 86_400), Limit::concurrency("org", 10_000_000)]),
+            mixed: policy([
+                money("user", Window::day()),
+                requests(1_000_000, 1),
+                Limit::concurrency("org", 10_000_000),
+            ]),
+            spent_mixed: policy([
+                money("user", Window::day()),
+                requests(1, 86_400),
+                Limit::concurrency("org", 10_000_000),
+            ]),
             mixed_five: policy([
                 money("user", Window::day()),
                 money("org", Window::month()),

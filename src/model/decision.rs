@@ -55,6 +55,9 @@ pub struct Denial {
     pub limits: Vec<LimitState>,
     /// Which of them refuse, by their place in `limits`.
     pub refused_by: Vec<usize>,
+    /// Whether it was answered from this process's memory: see [`Builder::denial_cache`](crate::Builder::denial_cache). The
+    /// limits are then as they stood when the store was asked.
+    pub remembered: bool,
 }
 
 /// Where a limit stands. Amounts are in the meter's unit: nano-dollars for `cost`.

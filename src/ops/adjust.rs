@@ -103,6 +103,7 @@ impl Adjust<'_> {
         let at_ms = self.at.map(injected_ms).transpose()?;
         let ((), mut answer) = self.engine.run(at_ms, |now_ms| self.call(now_ms)).await?;
         answer.expect("OK")?;
+        self.engine.forget_denials();
         Ok(Adjusted { before: answer.int()?, after: answer.int()?, replayed: answer.replayed })
     }
 }

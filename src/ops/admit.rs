@@ -46,9 +46,19 @@ impl Admit<'_> {
 
     async fn run(self) -> Result<Decision> {
         let engine = self.request.engine;
-        let (mut plan, mut answer) = engine.run(self.request.at_ms()?, |now_ms| self.call(now_ms)).await?;
+        let (at_ms, sent_ms) = (self.request.at_ms()?, engine.clock.now_ms());
+        // What has an id may have been granted before, and an injected time is no time of ours.
+        let may_remember = engine.denials.is_some() && at_ms.is_none() && self.request.id.is_none();
+        if may_remember && let Some(denial) = engine.remembered(&self.call(engine.now_ms())?.0) {
+            return Ok(Decision::Denied(denial));
+        }
+        let (mut plan, mut answer) = engine.run(at_ms, |now_ms| self.call(now_ms)).await?;
         if answer.status() == "DENIED" {
-            return plan.denial(&mut answer).map(Decision::Denied);
+            let (denial, now_us) = plan.denial(&mut answer)?;
+            if may_remember {
+                engine.remember(&plan, &denial, sent_ms, now_us);
+            }
+            return Ok(Decision::Denied(denial));
         }
         answer.expect("GRANTED")?;
         let taken_us = answer.now_us()?;

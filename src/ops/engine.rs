@@ -8,7 +8,8 @@ use super::hold::Endings;
 use super::plan::Plan;
 use super::rulings::RuledRoots;
 use crate::error::{Error, ErrorKind, Result};
-use crate::service::Events;
+use crate::model::Denial;
+use crate::service::{Denials, Events};
 use crate::store::{Clock, Reply, ScriptCall, Store};
 
 /// How often a call is named anew when the store says that its windows are not the current ones. Once sets the clock
@@ -37,6 +38,8 @@ pub(crate) struct Engine {
     offset_ms: AtomicI64,
     writes: AtomicU32,
     pub(crate) events: Events,
+    /// Denials that are remembered, when that was asked for.
+    pub(crate) denials: Option<Denials>,
     /// The roots with overrides or blocks.
     pub(crate) rules: RuledRoots,
     /// Dropped holds on their way to an end.
@@ -80,7 +83,7 @@ impl Engine {
     ) -> Self {
         let (offset_ms, writes) = (AtomicI64::new(0), AtomicU32::new(0));
         let (events, rules, endings) = (Events::default(), RuledRoots::default(), Endings::default());
-        Self { store, prefix, retention, receipt_ttl, clock, offset_ms, writes, events, rules, endings }
+        Self { store, prefix, retention, receipt_ttl, clock, offset_ms, writes, events, denials: None, rules, endings }
     }
 
     /// Runs the call that `name` makes for a time: the injected one, or the store's as far as we know it. When the store
@@ -117,6 +120,28 @@ impl Engine {
             "the store's clock left the window of the request before it arrived, three times: its windows are shorter than \
              the way to the store, or its clock jumps",
         ))
+    }
+
+    /// A remembered denial of what this plan asks for.
+    pub(crate) fn remembered(&self, plan: &Plan) -> Option<Denial> {
+        let denials = self.denials.as_ref()?;
+        denials.find(&plan.denial_key(), self.clock.now_ms(), |place| plan.entries[place].amount)
+    }
+
+    /// Remembers a denial that cannot change. The request was sent at `sent_ms` of our clock, and answered at `now_us` of the
+    /// store's.
+    pub(crate) fn remember(&self, plan: &Plan, denial: &Denial, sent_ms: i64, now_us: i64) {
+        if let (Some(denials), Some((place, ends_ms))) = (&self.denials, plan.unliftable(denial)) {
+            let ends_ms = sent_ms.saturating_add(ends_ms.saturating_sub(now_us / 1000 + 1));
+            denials.remember(plan.denial_key(), denial, place, plan.entries[place].amount, ends_ms);
+        }
+    }
+
+    /// Something was given back: nothing that is remembered need be true any more.
+    pub(crate) fn forget_denials(&self) {
+        if let Some(denials) = &self.denials {
+            denials.clear();
+        }
     }
 
     /// Runs a call that needs no window.

@@ -271,6 +271,29 @@ impl Plan {
 
 /// Reading replies.
 impl Plan {
+    /// What a denial is remembered under: who asks for what, in which windows.
+    pub(crate) fn denial_key(&self) -> String {
+        let mut key = String::with_capacity(64 * self.entries.len());
+        for (_, limit, entry) in self.each() {
+            key.extend([entry.key.as_str(), " ", &limit_text(limit), "\n"]);
+        }
+        key
+    }
+
+    /// The place of a limit that refuses until its window ends, whatever happens meanwhile, and when that is: one that no
+    /// override changes, and that what is used already has no room beside.
+    pub(crate) fn unliftable(&self, denial: &Denial) -> Option<(usize, i64)> {
+        let refuses = |place: usize| {
+            let (limit, state) = (self.limits().get(place)?, &denial.limits[place]);
+            let most = limit.limit()?.checked_add(limit.allowed_overdraft())?;
+            let is_window = !is_rate(limit) && !matches!(limit.counter().window().per(), Per::Open | Per::Total);
+            let alone = state.used.checked_add(self.entries[place].amount).is_none_or(|sum| sum > most);
+            (limit.is_fixed() && is_window && alone && self.entries[place].part.is_none())
+                .then_some((place, state.span_ms.1))
+        };
+        denial.refused_by.iter().filter_map(|place| refuses(*place)).max_by_key(|(_, ends_ms)| *ends_ms)
+    }
+
     /// Reads `part shadowed (state)... used... [held...]`, the end of the reply to a request that was granted. The amounts were
     /// added to what it says: to what is held, or to what is used. Also gives what a partial amount came to.
     pub(crate) fn granted(
@@ -356,7 +379,8 @@ impl Plan {
     }
 
     /// Reads `now_s us refusing (state)... used... [held... frees_ms...]`, the reply to a request that was refused.
-    pub(crate) fn denial(&self, answer: &mut Answer) -> Result<Denial> {
+    /// Also gives the store's time, in microseconds.
+    pub(crate) fn denial(&self, answer: &mut Answer) -> Result<(Denial, i64)> {
         let rulings = Rulings::split_off(answer)?;
         answer.expect("DENIED")?;
         let now_us = answer.now_us()?;
@@ -386,7 +410,7 @@ impl Plan {
         }
         let (wait_us, place) = binding.ok_or_else(|| unexpected(&refusing))?;
         let retry_after = (wait_us < NEVER_US).then(|| Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)));
-        Ok(Denial { limit: limits[place].clone(), retry_after, limits, refused_by })
+        Ok((Denial { limit: limits[place].clone(), retry_after, limits, refused_by, remembered: false }, now_us))
     }
 
     /// How long until a limit that refuses can have room; [`NEVER_US`] for never.

@@ -55,6 +55,7 @@ impl Refund<'_> {
         let engine = self.request.engine;
         let ((), mut answer) = engine.run(self.request.at_ms()?, |now_ms| self.call(now_ms)).await?;
         answer.expect("OK")?;
+        engine.forget_denials();
         let used = (0..answer.len()).map(|_| answer.int()).collect::<Result<_>>()?;
         Ok(Refunded { used, replayed: answer.replayed })
     }

@@ -34,8 +34,8 @@ impl<'a> Reserve<'a> {
         Self { engine, policy, subject, estimate, id: None, ttl: DEFAULT_TTL, tags: Vec::new(), at: None }
     }
 
-    /// The hold's id, unique under the subject's root; up to 200 bytes. The same id again gives the same hold. Without one
-    /// the crate makes one, of 128 bits and in order of time.
+    /// The hold's id, unique under the subject's root; up to 200 bytes. The same id again gives the same hold, also
+    /// when it has ended or expired meanwhile ([`Hold::state`], [`Hold::expires_ms`]). Without one the crate makes one, of 128 bits and in order of time.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self
@@ -100,9 +100,21 @@ impl<'a> Reserve<'a> {
     async fn run(self) -> Result<Decision<Hold>> {
         let at_ms = self.at.map(injected_ms).transpose()?;
         let id = self.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
-        let (plan, mut answer) = self.engine.run(at_ms, |now_ms| self.call(&id, now_ms)).await?;
+        let (engine, sent_ms) = (self.engine, self.engine.clock.now_ms());
+        // An id of the caller's may have been granted before, and an injected time is no time of ours.
+        let may_remember = engine.denials.is_some() && at_ms.is_none() && self.id.is_none();
+        if may_remember && let Some(denial) = engine.remembered(&self.call(&id, engine.now_ms())?.0) {
+            return Ok(Decision::Denied(denial));
+        }
+        let (plan, mut answer) = engine.run(at_ms, |now_ms| self.call(&id, now_ms)).await?;
         let (line, limits) = match answer.status() {
-            "DENIED" => return plan.denial(&mut answer).map(Decision::Denied),
+            "DENIED" => {
+                let (denial, now_us) = plan.denial(&mut answer)?;
+                if may_remember {
+                    engine.remember(&plan, &denial, sent_ms, now_us);
+                }
+                return Ok(Decision::Denied(denial));
+            }
             "HELD" => {
                 answer.expect("HELD")?;
                 (answer.rest().to_owned(), Vec::new())

@@ -1,0 +1,54 @@
+//! Denials that cannot change before their window ends, remembered in this process: who asks again costs no round trip.
+
+use quick_cache::sync::Cache;
+
+use crate::model::Denial;
+
+/// Denials by the keys and limits of the request that met them.
+#[derive(Debug)]
+pub(crate) struct Denials {
+    cache: Cache<String, Remembered>,
+}
+
+/// A denial and for whom it counts.
+#[derive(Clone, Debug)]
+struct Remembered {
+    denial: Denial,
+    /// The place of a limit that refuses, and the amount that it refused: as much or more is refused as well.
+    place: usize,
+    amount: i64,
+    /// When its window ends, by this process's clock: what was left of it when the answer came, from when the request was sent.
+    ends_ms: i64,
+}
+
+impl Denials {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { cache: Cache::new(capacity) }
+    }
+
+    /// The denial of an earlier request of which this one would meet the same. `amount` gives what is asked of a limit.
+    pub(crate) fn find(&self, key: &str, now_ms: i64, amount: impl Fn(usize) -> i64) -> Option<Denial> {
+        let Remembered { mut denial, place, amount: refused, ends_ms } = self.cache.get(key)?;
+        if now_ms >= ends_ms {
+            self.cache.remove(key);
+            return None;
+        }
+        if amount(place) < refused {
+            return None;
+        }
+        let left_ms = u64::try_from(ends_ms - now_ms).unwrap_or(0);
+        denial.retry_after = denial.retry_after.map(|_| std::time::Duration::from_millis(left_ms));
+        denial.remembered = true;
+        Some(denial)
+    }
+
+    /// Remembers a denial that `place` refuses until `ends_ms`, whatever is released, settled, raised or expires.
+    pub(crate) fn remember(&self, key: String, denial: &Denial, place: usize, amount: i64, ends_ms: i64) {
+        self.cache.insert(key, Remembered { denial: denial.clone(), place, amount, ends_ms });
+    }
+
+    /// Forgets all: something was given back by hand.
+    pub(crate) fn clear(&self) {
+        self.cache.clear();
+    }
+}
