@@ -13,6 +13,8 @@ use super::window::{Per, Window};
 
 /// The answer to a request: the amounts were taken from every limit, or from none.
 #[derive(Clone, Debug, PartialEq, Eq)]
+// Both are large with the states of all limits in them; a box would only move that.
+#[allow(clippy::large_enum_variant)]
 #[must_use = "a request that was denied must not be made"]
 pub enum Decision<G = Grant> {
     /// Every limit allowed the request, and it has been counted.
