@@ -4,6 +4,7 @@ mod clock;
 pub mod embedded;
 pub mod redis;
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -59,7 +60,7 @@ pub struct Keys {
 pub type KeysFuture<'a> = Pin<Box<dyn Future<Output = Result<Keys>> + Send + 'a>>;
 
 /// Runs script calls. It knows keys and arguments, not what they mean.
-pub trait Store: fmt::Debug + Send + Sync {
+pub trait Store: Any + fmt::Debug + Send + Sync {
     /// Runs one call atomically and gives its reply.
     ///
     /// # Errors
