@@ -7,3 +7,7 @@ mod support;
 
 #[path = "connect/config.rs"]
 mod config;
+#[path = "connect/pool.rs"]
+mod pool;
+#[path = "connect/tls.rs"]
+mod tls;

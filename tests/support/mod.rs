@@ -7,10 +7,14 @@
 #![allow(dead_code, unused_imports, unreachable_pub)]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+pub mod logs;
 pub mod proxy;
 pub mod server;
 pub mod stores;
+pub mod tls;
 
+pub use logs::Logs;
 pub use proxy::{Fault, Proxy};
 pub use server::{Server, server_url};
 pub use stores::{START_MS, Stored, TestStore, every_store, on_every_store};
+pub use tls::{Certificates, TlsServer};

@@ -64,6 +64,19 @@ impl Server {
         }
     }
 
+    /// Starts a server at this address: one that was there before, or is expected there.
+    ///
+    /// # Panics
+    /// When there is no server program on the PATH: a container's address is not ours to choose.
+    pub fn start_at(addr: SocketAddr, options: &[&str]) -> Self {
+        let program = server_program().expect("this test chooses its server's port: put redis-server on the PATH");
+        let mut process = Process::spawn(&program, addr, options);
+        if let Err(reason) = process.wait_until_ready(addr) {
+            panic!("no server started at {addr}: {reason}\nits log:\n{}", process.log());
+        }
+        Self { addr, home: Home::Process(process) }
+    }
+
     /// Starts this server program.
     pub fn start_process(program: &Path, options: &[&str]) -> Self {
         let mut failures = String::new();
@@ -261,7 +274,8 @@ fn on_path(program: &Path) -> Option<PathBuf> {
     std::env::split_paths(&dirs).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
-fn free_addr() -> SocketAddr {
+/// An address on which nobody listens just now.
+pub fn free_addr() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on 127.0.0.1");
     listener.local_addr().expect("a bound listener has an address")
 }

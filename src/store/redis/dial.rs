@@ -129,6 +129,9 @@ fn hint(err: &RedisError, tls: bool) -> &'static str {
         _ if holds("InvalidContentType") || holds("corrupt message") => {
             "it does not speak TLS there: check the port, or connect without TLS"
         }
+        _ if err.is_timeout() && tls => {
+            "check host and port, whether it speaks TLS there, and whether a firewall is between"
+        }
         _ if err.is_timeout() => "check host and port, and whether a firewall is between",
         _ if err.is_connection_dropped() && !err.is_connection_refusal() && !tls => {
             "the connection was closed at once: where the server speaks TLS, use rediss or REDIS_TLS=true"

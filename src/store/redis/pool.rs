@@ -152,7 +152,10 @@ impl Pool {
         if let Ok(turn) = self.in_flight.try_acquire() {
             return Ok(turn);
         }
-        match timeout_at(deadline, self.in_flight.acquire()).await {
+        // Half of the time is left for the answer: a call sent at the last moment would only end ambiguous.
+        let now = Instant::now();
+        let latest = now + deadline.saturating_duration_since(now) / 2;
+        match timeout_at(latest, self.in_flight.acquire()).await {
             Ok(Ok(turn)) => Ok(turn),
             _ => Err(NotSent::busy(format!(
                 "the call had no turn in time: {} are under way, which is the most that {} connections carry; nothing was \
