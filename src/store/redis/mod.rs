@@ -5,6 +5,7 @@ mod dial;
 mod failure;
 mod pool;
 mod reply;
+mod sentinel;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -23,7 +24,8 @@ use self::config::Topology;
 pub use self::config::{RedisConfig, Tls};
 use self::dial::{Dialer, Direct};
 use self::failure::{CallError, Failure};
-use self::pool::Pool;
+use self::pool::{Open, Pool};
+use self::sentinel::Sentinels;
 use super::{Keys, KeysFuture, Reply, RunFuture, ScriptCall, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::Script;
@@ -65,11 +67,12 @@ impl RedisStore {
                  trust a private CA instead"
             );
         }
-        let Topology::Server(place) = &config.topology else {
-            return Err(Error::invalid("sentinels and clusters are not supported yet: name one server"));
+        let opener: Arc<dyn Open> = match &config.topology {
+            Topology::Server(address) => Arc::new(Direct { dialer: Dialer::new(config)?, address: address.clone() }),
+            Topology::Sentinel { sentinels, primary } => Arc::new(Sentinels::new(config, sentinels, primary)?),
+            Topology::Cluster { .. } => return Err(Error::invalid("clusters are not supported yet: name one server")),
         };
-        let opener = Direct { dialer: Dialer::new(config)?, address: place.clone() };
-        let pool = Pool::new(config, Arc::new(opener));
+        let pool = Pool::new(config, opener);
         if config.lazy {
             pool.start();
         } else {
