@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub)]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+pub mod cluster;
 pub mod logs;
 pub mod proxy;
 pub mod sentinels;
@@ -14,6 +15,7 @@ pub mod server;
 pub mod stores;
 pub mod tls;
 
+pub use cluster::Cluster;
 pub use logs::Logs;
 pub use proxy::{Fault, Proxy};
 pub use sentinels::Sentinels;

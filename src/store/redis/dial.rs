@@ -1,6 +1,7 @@
 //! Opens one connection: socket, TLS, greeting.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -142,7 +143,7 @@ fn hint(err: &RedisError, tls: bool) -> &'static str {
 
 /// Opens connections to one address.
 pub(super) struct Direct {
-    pub(super) dialer: Dialer,
+    pub(super) dialer: Arc<Dialer>,
     pub(super) address: Address,
 }
 

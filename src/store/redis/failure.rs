@@ -91,7 +91,13 @@ impl CallError {
         }
         match err.kind() {
             Redis::Server(
-                Server::BusyLoading | Server::TryAgain | Server::ClusterDown | Server::MasterDown | Server::ReadOnly,
+                Server::BusyLoading
+                | Server::TryAgain
+                | Server::ClusterDown
+                | Server::MasterDown
+                | Server::ReadOnly
+                | Server::Moved
+                | Server::Ask,
             ) => Failure::Passing,
             Redis::Io | Redis::Parse => Failure::Broken,
             _ => Failure::Final,
@@ -145,6 +151,13 @@ impl CallError {
                 Some("OOM") => {
                     (ErrorKind::Unavailable, format!("{address} is out of memory: {err}; nothing was changed"))
                 }
+                Some("CROSSSLOT") => (
+                    ErrorKind::Invalid,
+                    format!(
+                        "{address} is part of a cluster, and the keys of the call lie in several slots ({err}): use \
+                         Subject::new, whose keys share one"
+                    ),
+                ),
                 Some("NOPERM") => (ErrorKind::Store, format!("{address} does not allow this user to do that: {err}")),
                 _ => (ErrorKind::Store, format!("{address} refused the call: {err}")),
             },

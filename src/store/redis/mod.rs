@@ -1,16 +1,18 @@
 //! Scripts on a Redis or Valkey server.
 
+mod cluster;
 mod config;
 mod dial;
 mod failure;
 mod pool;
 mod reply;
+mod route;
 mod sentinel;
+mod slot;
 mod tls;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -20,12 +22,9 @@ use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 pub(crate) use self::config::Target;
-use self::config::Topology;
 pub use self::config::{RedisConfig, Tls};
-use self::dial::{Dialer, Direct};
 use self::failure::{CallError, Failure};
-use self::pool::{Open, Pool};
-use self::sentinel::Sentinels;
+use self::route::{Route, Server};
 use super::{Keys, KeysFuture, Reply, RunFuture, ScriptCall, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::Script;
@@ -36,9 +35,9 @@ const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(20), Duration::
 /// How many keys one SCAN looks at: about a millisecond of the server's time.
 const SCAN_COUNT: usize = 1000;
 
-/// One server, over a pool of multiplexed connections that reconnect by themselves.
+/// One server, the primary that sentinels name, or a cluster, over pools of multiplexed connections that reconnect by themselves.
 pub struct RedisStore {
-    pool: Pool,
+    route: Route,
     address: String,
     call_timeout: Duration,
     /// Set when the server turns out not to know `#!lua`: a Redis before 7.
@@ -67,64 +66,82 @@ impl RedisStore {
                  trust a private CA instead"
             );
         }
-        let opener: Arc<dyn Open> = match &config.topology {
-            Topology::Server(address) => Arc::new(Direct { dialer: Dialer::new(config)?, address: address.clone() }),
-            Topology::Sentinel { sentinels, primary } => Arc::new(Sentinels::new(config, sentinels, primary)?),
-            Topology::Cluster { .. } => return Err(Error::invalid("clusters are not supported yet: name one server")),
-        };
-        let pool = Pool::new(config, opener);
-        if config.lazy {
-            pool.start();
-        } else {
-            pool.connect().await?;
-        }
-        Ok(Self { pool, address, call_timeout: config.deadline_after(), plain: AtomicBool::new(false) })
+        let route = Route::open(config).await?;
+        Ok(Self { route, address, call_timeout: config.deadline_after(), plain: AtomicBool::new(false) })
     }
 
     /// An open connection for anything else that this server should do, job queues for one: it is shared with this store,
-    /// so no blocking commands, no `SELECT`, `SUBSCRIBE` or `WATCH`. It does not reconnect; ask for it each time.
+    /// so no blocking commands, no `SELECT`, `SUBSCRIBE` or `WATCH`. It does not reconnect; ask for it each time. Of a
+    /// cluster it is the node that holds slot 0: see [`raw_for`](Self::raw_for).
     ///
     /// # Errors
     /// `Unavailable` when no server answers in time.
     pub async fn raw(&self) -> Result<MultiplexedConnection> {
-        Ok(self.pool.connection(self.deadline()).await?)
+        // `{06S}` is the shortest tag whose slot is 0.
+        self.raw_for("{06S}").await
     }
 
-    /// Loads a script and checks that the server names it as we do. Loading again changes nothing.
+    /// The same, to the node of a cluster that holds `key` now. It does not follow the key when that moves.
+    ///
+    /// # Errors
+    /// As [`raw`](Self::raw).
+    pub async fn raw_for(&self, key: &str) -> Result<MultiplexedConnection> {
+        Ok(self.route.connection(key, self.deadline()).await?)
+    }
+
+    /// Loads a script into every server and checks that it names it as we do. Loading again changes nothing.
     ///
     /// # Errors
     /// As [`Store::run`].
     pub async fn load(&self, script: &Script) -> Result<String> {
-        let mut command = redis::cmd("SCRIPT");
-        command.arg("LOAD").arg(script.text());
-        let loaded = match self.send(&command, self.deadline()).await {
-            Err(err) if err.knows_no_shebang() => {
-                self.plain.store(true, Ordering::Relaxed);
-                self.send(redis::cmd("SCRIPT").arg("LOAD").arg(script.plain_text()), self.deadline()).await
+        for server in self.route.primaries(self.deadline()).await? {
+            let loaded = match self.load_text(&server, script.text()).await {
+                Err(err) if err.knows_no_shebang() => {
+                    self.plain.store(true, Ordering::Relaxed);
+                    self.load_text(&server, script.plain_text()).await
+                }
+                loaded => loaded,
+            };
+            match loaded.map_err(|err| err.error(&self.address, true))? {
+                Value::BulkString(sha1) if sha1 == self.sha1(script).as_bytes() => {}
+                other => {
+                    return Err(Error::new(
+                        ErrorKind::Store,
+                        format!(
+                            "{} loaded `{}` under another name than its SHA-1: {other:?}",
+                            self.address,
+                            script.name()
+                        ),
+                    ));
+                }
             }
-            loaded => loaded,
-        };
-        match loaded.map_err(|err| err.error(&self.address, true))? {
-            Value::BulkString(sha1) if sha1 == self.sha1(script).as_bytes() => Ok(self.sha1(script).to_owned()),
-            other => Err(Error::new(
-                ErrorKind::Store,
-                format!("{} loaded `{}` under another name than its SHA-1: {other:?}", self.address, script.name()),
-            )),
         }
+        Ok(self.sha1(script).to_owned())
     }
 
-    /// Whether the server has the script in its cache. A server on which only `EVALSHA` is allowed can tell, too.
+    async fn load_text(&self, server: &Server<'_>, text: &str) -> Result<Value, CallError> {
+        server.send(redis::cmd("SCRIPT").arg("LOAD").arg(text), self.deadline()).await
+    }
+
+    /// Whether every server has the script in its cache. One on which only `EVALSHA` is allowed can tell, too.
     ///
     /// # Errors
     /// As [`Store::run`].
     pub async fn has(&self, script: &Script) -> Result<bool> {
+        for server in self.route.primaries(self.deadline()).await? {
+            if !self.is_on(&server, script).await.map_err(|err| err.error(&self.address, true))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn is_on(&self, server: &Server<'_>, script: &Script) -> Result<bool, CallError> {
         // Called without keys and arguments every script stops before it touches anything.
         for sha1 in [script.sha1(), script.plain_sha1()] {
-            match self.send(redis::cmd("EVALSHA").arg(sha1).arg(0), self.deadline()).await {
+            match server.send(redis::cmd("EVALSHA").arg(sha1).arg(0), self.deadline()).await {
                 Err(err) if err.is_noscript() => {}
-                Err(err) if err.script_answer().is_none() => {
-                    return Err(err.error(&self.address, true));
-                }
+                Err(err) if err.script_answer().is_none() => return Err(err),
                 _ => return Ok(true),
             }
         }
@@ -135,73 +152,73 @@ impl RedisStore {
         Instant::now() + self.call_timeout
     }
 
-    async fn send(&self, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
-        self.pool.send(command, deadline).await
-    }
-
     fn sha1<'a>(&self, script: &'a Script) -> &'a str {
         if self.plain.load(Ordering::Relaxed) { script.plain_sha1() } else { script.sha1() }
     }
 
     /// EVALSHA, and EVAL when the server does not have the script: after a restart, a failover, a flush.
-    async fn evaluate(&self, call: &ScriptCall, deadline: Instant) -> Result<Value, CallError> {
-        let result = self.send(&eval("EVALSHA", self.sha1(call.script), call), deadline).await;
-        match result {
+    async fn evaluate(&self, call: &ScriptCall, slot: usize, deadline: Instant) -> Result<Value, CallError> {
+        let send = async |command, script| self.route.send(slot, &eval(command, script, call), deadline).await;
+        match send("EVALSHA", self.sha1(call.script)).await {
             Err(err) if err.is_noscript() => {}
             result => return result,
         }
         tracing::debug!(script = call.script.name(), "the server does not have the script; sending its text");
         if !self.plain.load(Ordering::Relaxed) {
-            match self.send(&eval("EVAL", call.script.text(), call), deadline).await {
+            match send("EVAL", call.script.text()).await {
                 Err(err) if err.knows_no_shebang() => self.plain.store(true, Ordering::Relaxed),
                 result => return result,
             }
         }
-        self.send(&eval("EVAL", call.script.plain_text(), call), deadline).await
+        send("EVAL", call.script.plain_text()).await
     }
 
     async fn scan(&self, prefix: &str, most: usize) -> Result<Keys, CallError> {
         let pattern = format!("{}*", escape_glob(prefix));
-        let (mut cursor, mut names) = (0, BTreeSet::new());
-        loop {
-            let mut command = redis::cmd("SCAN");
-            command.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
-            let page: (u64, Vec<Vec<u8>>) = redis::from_redis_value(self.send(&command, self.deadline()).await?)
-                .map_err(redis::RedisError::from)?;
-            cursor = page.0;
-            // A name that is not UTF-8 is none that we gave.
-            names.extend(page.1.into_iter().filter_map(|name| String::from_utf8(name).ok()));
-            if cursor == 0 || names.len() > most {
-                let complete = names.len() <= most;
-                return Ok(Keys { names: names.into_iter().take(most).collect(), complete });
+        let mut names = BTreeSet::new();
+        for server in self.route.primaries(self.deadline()).await? {
+            let mut cursor = 0;
+            loop {
+                let mut command = redis::cmd("SCAN");
+                command.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
+                let page = server.send(&command, self.deadline()).await?;
+                let page: (u64, Vec<Vec<u8>>) = redis::from_redis_value(page).map_err(redis::RedisError::from)?;
+                cursor = page.0;
+                // A name that is not UTF-8 is none that we gave.
+                names.extend(page.1.into_iter().filter_map(|name| String::from_utf8(name).ok()));
+                if cursor == 0 || names.len() > most {
+                    break;
+                }
             }
         }
+        let complete = names.len() <= most;
+        Ok(Keys { names: names.into_iter().take(most).collect(), complete })
     }
 
     async fn run_call(&self, call: &ScriptCall) -> Result<Reply> {
-        let deadline = self.deadline();
+        let (slot, deadline) = (self.route.slot_of(&call.keys)?, self.deadline());
         let mut pauses = None;
         loop {
-            let err = match self.evaluate(call, deadline).await {
+            let err = match self.evaluate(call, slot, deadline).await {
                 Ok(value) => return reply::read(value),
                 Err(err) => err,
             };
-            match err.failure() {
+            let may_repeat = match err.failure() {
                 Failure::Answered(text) => return Ok(Reply::Error(text)),
                 // Refused before anything happened: sending it again is the first time.
-                Failure::Passing => {}
+                Failure::Passing => true,
+                Failure::Unreachable => self.route.may_move(),
                 // It may have happened. Only what happens once however often it is sent is sent again.
-                Failure::Broken if call.idempotent => {}
-                Failure::Unreachable | Failure::Broken | Failure::Final => {
-                    return Err(err.error(&self.address, call.idempotent));
-                }
-            }
+                Failure::Broken => call.idempotent,
+                Failure::Final => false,
+            };
             let pause = pauses.get_or_insert_with(retries).next().unwrap_or(RETRY_AFTER.1);
-            if Instant::now() + pause >= deadline {
+            if !may_repeat || Instant::now() + pause >= deadline {
                 return Err(err.error(&self.address, call.idempotent));
             }
             tracing::warn!(script = call.script.name(), error = %err, "the call failed; sending it again");
             tokio::time::sleep(pause).await;
+            self.route.relearn(deadline).await;
         }
     }
 }

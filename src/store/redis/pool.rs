@@ -38,6 +38,16 @@ pub(super) struct Pool {
     links: Box<[Arc<Link>]>,
     in_flight: Semaphore,
     socket_timeout: Duration,
+    /// Whether calls wait for a server that is away. They do not where another may have taken its place.
+    patient: bool,
+}
+
+/// What is sent in one go.
+#[derive(Clone, Copy)]
+pub(super) enum Message<'a> {
+    Command(&'a Cmd),
+    /// The command with `ASKING` before it: for a slot that is moving to this node.
+    Asking(&'a Cmd),
 }
 
 /// A place for a connection.
@@ -91,7 +101,13 @@ impl Pool {
             links: (0..config.max_connections).map(link).collect(),
             in_flight: Semaphore::new(config.max_connections * CALLS_PER_CONNECTION),
             socket_timeout: config.socket_timeout,
+            patient: true,
         }
+    }
+
+    /// The same, but calls fail at once while the server is away.
+    pub(super) fn impatient(self) -> Self {
+        Self { patient: false, ..self }
     }
 
     /// Starts to connect, and goes on trying by itself.
@@ -114,15 +130,14 @@ impl Pool {
     }
 
     /// Sends once and waits for the answer until the deadline.
-    pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
+    pub(super) async fn send(&self, message: Message<'_>, deadline: Instant) -> Result<Value, CallError> {
         let _turn = self.turn(deadline).await?;
         let (link, live) = self.choose(deadline).await?;
         let _counted = link.count();
         let sent_at = Instant::now();
         let before = live.answers.load(Ordering::Relaxed);
         let mut connection = live.connection.clone();
-        let answer =
-            timeout_at(deadline.min(sent_at + self.socket_timeout), connection.send_packed_command(command)).await;
+        let answer = timeout_at(deadline.min(sent_at + self.socket_timeout), message.send(&mut connection)).await;
         let answer = match answer {
             Ok(Ok(value)) => {
                 live.answers.fetch_add(1, Ordering::Relaxed);
@@ -189,7 +204,21 @@ impl Pool {
         }
         match best {
             Some((_, link, live)) => Ok((link, live)),
-            None => self.links[0].wait(deadline).await.map(|live| (&self.links[0], live)),
+            None => self.links[0].wait(deadline, self.patient).await.map(|live| (&self.links[0], live)),
+        }
+    }
+}
+
+impl Message<'_> {
+    async fn send(self, connection: &mut MultiplexedConnection) -> Result<Value, RedisError> {
+        match self {
+            Self::Command(command) => connection.send_packed_command(command).await,
+            Self::Asking(command) => {
+                let mut both = redis::pipe();
+                both.cmd("ASKING").add_command(command.clone());
+                let mut answers = connection.send_packed_commands(&both, 1, 1).await?;
+                Ok(answers.pop().unwrap_or(Value::Nil))
+            }
         }
     }
 }
@@ -228,13 +257,13 @@ impl Link {
     }
 
     /// Waits for the connection. Gives up at once when the next attempt comes after the deadline.
-    async fn wait(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Live>, NotSent> {
+    async fn wait(self: &Arc<Self>, deadline: Instant, patient: bool) -> Result<Arc<Live>, NotSent> {
         let mut states = self.state.subscribe();
         loop {
             self.start();
             let last = match &*states.borrow_and_update() {
                 State::Up(live) => return Ok(Arc::clone(live)),
-                State::Down { error, next } if *next >= deadline => return Err(error.clone()),
+                State::Down { error, next } if !patient || *next >= deadline => return Err(error.clone()),
                 State::Down { error, .. } => Some(error.clone()),
                 State::Idle | State::Opening => None,
             };
