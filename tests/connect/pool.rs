@@ -181,9 +181,14 @@ async fn a_lazy_store_comes_up_without_its_server_and_heals_by_itself() {
     assert_eq!((err.kind(), err.is_retry_safe()), (ErrorKind::Unavailable, true));
     assert!(err.to_string().contains(&format!("no Redis answers at {addr}")), "{err}");
 
-    let _server = Server::start_at(addr, &[]);
+    for _ in 0..20 {
+        guard.charge(&policy(), &alice(), CENT).await.unwrap_err();
+    }
+
+    let server = Server::start_at(addr, &[]);
     until("it heals", || async { guard.charge(&policy(), &alice(), CENT).await.is_ok() }).await;
     assert_eq!(charged(&guard).await, 1, "what was refused never landed");
+    assert_eq!(clients(&mut direct(&server).await).await, 1, "one connection, however many calls waited for it");
 }
 
 #[tokio::test]

@@ -158,19 +158,23 @@ impl RedisStore {
 
     /// EVALSHA, and EVAL when the server does not have the script: after a restart, a failover, a flush.
     async fn evaluate(&self, call: &ScriptCall, slot: usize, deadline: Instant) -> Result<Value, CallError> {
-        let send = async |command, script| self.route.send(slot, &eval(command, script, call), deadline).await;
-        match send("EVALSHA", self.sha1(call.script)).await {
-            Err(err) if err.is_noscript() => {}
-            result => return result,
+        let command = eval("EVALSHA", self.sha1(call.script), call);
+        match self.route.send(slot, &command, deadline).await {
+            // Boxed, like all that is rare, to keep small what every call carries.
+            Err(err) if err.is_noscript() => Box::pin(self.evaluate_text(call, slot, deadline)).await,
+            result => result,
         }
+    }
+
+    async fn evaluate_text(&self, call: &ScriptCall, slot: usize, deadline: Instant) -> Result<Value, CallError> {
         tracing::debug!(script = call.script.name(), "the server does not have the script; sending its text");
         if !self.plain.load(Ordering::Relaxed) {
-            match send("EVAL", call.script.text()).await {
+            match self.route.send(slot, &eval("EVAL", call.script.text(), call), deadline).await {
                 Err(err) if err.knows_no_shebang() => self.plain.store(true, Ordering::Relaxed),
                 result => return result,
             }
         }
-        send("EVAL", call.script.plain_text()).await
+        self.route.send(slot, &eval("EVAL", call.script.plain_text(), call), deadline).await
     }
 
     async fn scan(&self, prefix: &str, most: usize) -> Result<Keys, CallError> {
@@ -197,12 +201,16 @@ impl RedisStore {
 
     async fn run_call(&self, call: &ScriptCall) -> Result<Reply> {
         let (slot, deadline) = (self.route.slot_of(&call.keys)?, self.deadline());
-        let mut pauses = None;
+        match self.evaluate(call, slot, deadline).await {
+            Ok(value) => reply::read(value),
+            Err(err) => Box::pin(self.repeat(call, slot, deadline, err)).await,
+        }
+    }
+
+    /// What the failure means, and the call again where that is safe, until the deadline.
+    async fn repeat(&self, call: &ScriptCall, slot: usize, deadline: Instant, mut err: CallError) -> Result<Reply> {
+        let mut pauses = retries();
         loop {
-            let err = match self.evaluate(call, slot, deadline).await {
-                Ok(value) => return reply::read(value),
-                Err(err) => err,
-            };
             let may_repeat = match err.failure() {
                 Failure::Answered(text) => return Ok(Reply::Error(text)),
                 // Refused before anything happened: sending it again is the first time.
@@ -212,13 +220,17 @@ impl RedisStore {
                 Failure::Broken => call.idempotent,
                 Failure::Final => false,
             };
-            let pause = pauses.get_or_insert_with(retries).next().unwrap_or(RETRY_AFTER.1);
+            let pause = pauses.next().unwrap_or(RETRY_AFTER.1);
             if !may_repeat || Instant::now() + pause >= deadline {
                 return Err(err.error(&self.address, call.idempotent));
             }
             tracing::warn!(script = call.script.name(), error = %err, "the call failed; sending it again");
             tokio::time::sleep(pause).await;
             self.route.relearn(deadline).await;
+            match self.evaluate(call, slot, deadline).await {
+                Ok(value) => return reply::read(value),
+                Err(again) => err = again,
+            }
         }
     }
 }

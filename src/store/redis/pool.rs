@@ -13,7 +13,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::config::RedisConfig;
@@ -163,10 +163,14 @@ impl Pool {
         })
     }
 
-    async fn turn(&self, deadline: Instant) -> Result<tokio::sync::SemaphorePermit<'_>, NotSent> {
-        if let Ok(turn) = self.in_flight.try_acquire() {
-            return Ok(turn);
+    async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, NotSent> {
+        match self.in_flight.try_acquire() {
+            Ok(turn) => Ok(turn),
+            Err(_) => Box::pin(self.wait_for_turn(deadline)).await,
         }
+    }
+
+    async fn wait_for_turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, NotSent> {
         // Half of the time is left for the answer: a call sent at the last moment would only end ambiguous.
         let now = Instant::now();
         let latest = now + deadline.saturating_duration_since(now) / 2;
@@ -181,9 +185,11 @@ impl Pool {
         }
     }
 
-    /// The first connection with room. When there is none another is started, and the least busy one takes the call.
+    /// The first connection with room. When none has any another is opened, one at a time, and the least busy one takes the
+    /// call meanwhile.
     async fn choose(&self, deadline: Instant) -> Result<(&Arc<Link>, Arc<Live>), NotSent> {
         let mut best: Option<(usize, &Arc<Link>, Arc<Live>)> = None;
+        let (mut idle, mut opening) = (None, false);
         for link in &self.links {
             match &*link.state.borrow() {
                 State::Up(live) => {
@@ -194,18 +200,19 @@ impl Pool {
                     if best.as_ref().is_none_or(|(fewest, ..)| calls < *fewest) {
                         best = Some((calls, link, Arc::clone(live)));
                     }
-                    continue;
                 }
-                State::Idle => {}
-                State::Opening | State::Down { .. } => continue,
+                State::Idle => idle = idle.or(Some(link)),
+                State::Opening | State::Down { .. } => opening = true,
             }
-            link.start();
-            break;
         }
-        match best {
-            Some((_, link, live)) => Ok((link, live)),
-            None => self.links[0].wait(deadline, self.patient).await.map(|live| (&self.links[0], live)),
+        let Some((_, link, live)) = best else {
+            let live = Box::pin(self.links[0].wait(deadline, self.patient)).await?;
+            return Ok((&self.links[0], live));
+        };
+        if let (Some(idle), false) = (idle, opening) {
+            idle.start();
         }
+        Ok((link, live))
     }
 }
 
@@ -216,7 +223,7 @@ impl Message<'_> {
             Self::Asking(command) => {
                 let mut both = redis::pipe();
                 both.cmd("ASKING").add_command(command.clone());
-                let mut answers = connection.send_packed_commands(&both, 1, 1).await?;
+                let mut answers = Box::pin(connection.send_packed_commands(&both, 1, 1)).await?;
                 Ok(answers.pop().unwrap_or(Value::Nil))
             }
         }

@@ -65,7 +65,8 @@ impl Route {
     pub(super) async fn send(&self, slot: usize, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
         match self {
             Self::Pool(pool) => pool.send(Message::Command(command), deadline).await,
-            Self::Cluster(cluster) => cluster.send(slot, command, deadline).await,
+            // Boxed, like all that is rare, to keep small what every call carries.
+            Self::Cluster(cluster) => Box::pin(cluster.send(slot, command, deadline)).await,
         }
     }
 

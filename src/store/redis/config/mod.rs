@@ -16,6 +16,11 @@ use crate::error::{Error, Result};
 const SERVER_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
+/// What settings may be.
+const MOST_CONNECTIONS: usize = 10_000;
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(3600);
+
 /// A connection to one server, to the primary that sentinels name, or to a cluster.
 ///
 /// Made [from a URL](Self::from_url), [from the environment](Self::from_env), or [in code](Self::server); the methods
@@ -157,26 +162,26 @@ impl RedisConfig {
         self
     }
 
-    /// The most connections to one server, at least one. They are opened as they are needed: one carries 128 calls at a
+    /// The most connections to one server, 1 to 10,000. They are opened as they are needed: one carries 128 calls at a
     /// time, and when all are that busy calls wait. Default: 50.
     #[must_use]
     pub fn max_connections(mut self, max_connections: usize) -> Self {
-        self.max_connections = max_connections.max(1);
+        self.max_connections = max_connections.clamp(1, MOST_CONNECTIONS);
         self
     }
 
-    /// How long a connection may take to open, and one answer to come. Default: 5 seconds.
+    /// How long a connection may take to open, and one answer to come: 1 ms to an hour. Default: 5 seconds.
     #[must_use]
     pub fn socket_timeout(mut self, timeout: Duration) -> Self {
-        self.socket_timeout = timeout;
+        self.socket_timeout = bounded(timeout);
         self
     }
 
     /// How long a call may take in all: waiting for its turn, for a connection, and being repeated where that is safe.
-    /// Default: the socket timeout.
+    /// At most an hour. Default: the socket timeout.
     #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.call_timeout = Some(timeout);
+        self.call_timeout = Some(bounded(timeout));
         self
     }
 
@@ -184,7 +189,7 @@ impl RedisConfig {
     /// doubled each time up to `max`; each pause is cut by a random part, at most half. Default: 1 and 30 seconds.
     #[must_use]
     pub fn reconnect(mut self, base: Duration, max: Duration) -> Self {
-        (self.reconnect_base, self.reconnect_max) = (base, max.max(base));
+        (self.reconnect_base, self.reconnect_max) = (bounded(base), bounded(max.max(base)));
         self
     }
 
@@ -221,6 +226,11 @@ impl fmt::Display for RedisConfig {
             Topology::Cluster { seeds } => write!(f, "{scheme}+cluster://{}", list(seeds)),
         }
     }
+}
+
+/// Longer than any wait that makes sense, and short enough to be added to any instant.
+fn bounded(duration: Duration) -> Duration {
+    duration.clamp(SHORTEST, LONGEST)
 }
 
 fn list(addresses: &[Address]) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Credentials, RedisConfig, Tls, Topology};
+use super::{Credentials, LONGEST, MOST_CONNECTIONS, RedisConfig, SHORTEST, Tls, Topology};
 use crate::error::{Error, Result};
 
 /// A setting: its variable, and its name in a URL's query.
@@ -64,8 +64,7 @@ impl Found {
         const WANTED: &str = "give seconds, more than 0 and at most 3600, like 5 or 0.25";
         let seconds: f64 = self.parse(WANTED)?;
         let duration = Duration::try_from_secs_f64(seconds).map_err(|_| self.refuse(WANTED))?;
-        let allowed = Duration::from_millis(1)..=Duration::from_secs(3600);
-        if allowed.contains(&duration) { Ok(duration) } else { Err(self.refuse(WANTED)) }
+        if (SHORTEST..=LONGEST).contains(&duration) { Ok(duration) } else { Err(self.refuse(WANTED)) }
     }
 
     pub(super) fn switch(&self) -> Result<bool> {
@@ -147,7 +146,7 @@ impl RedisConfig {
             Setting::MaxConnections => {
                 const WANTED: &str = "give a whole number from 1 to 10000";
                 let count = found.parse(WANTED)?;
-                if !(1..=10_000).contains(&count) {
+                if !(1..=MOST_CONNECTIONS).contains(&count) {
                     return Err(found.refuse(WANTED));
                 }
                 self.max_connections = count;
