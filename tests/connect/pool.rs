@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
 
 use crate::support::server::free_addr;
-use crate::support::{Proxy, Server};
+use crate::support::{Logs, Proxy, Server};
 
 const CENT: Money = Money::from_nanos(10_000_000);
 
@@ -249,13 +249,27 @@ async fn a_server_that_became_a_replica_is_left_and_asked_again() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_and_a_missing_one_say_what_to_set() {
-    let server = Server::start_with(&["--requirepass", "right"]);
+async fn a_wrong_password_and_a_missing_one_say_what_to_set_and_no_log_holds_any() {
+    let server = Server::start_with(&["--requirepass", "r1ght@/:%"]);
+    let logs = Logs::collect();
+    let with = |password: &str| server.url().replace("://", &format!("://{password}"));
     for (password, hint) in [("", "set REDIS_PASSWORD"), (":wr0ng@", "check user and password")] {
-        let err = CostGuard::connect(&server.url().replace("://", &format!("://{password}"))).await.unwrap_err();
+        let err = CostGuard::connect(&with(password)).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Unavailable);
         assert!(err.to_string().contains(hint), "{err}");
         assert!(!format!("{err} {err:?}").contains("wr0ng"), "{err:?}");
+        // In the background the reason is logged, again and again.
+        let lazy = config(&with(password)).lazy(true).call_timeout(Duration::from_millis(100));
+        guard(&lazy).await.charge(&policy(), &alice(), CENT).await.unwrap_err();
     }
+    let right = guard(&config(&with(":r1ght%40%2F%3A%25@"))).await;
+    right.charge(&policy(), &alice(), CENT).await.unwrap();
+    drop(server);
+    right.charge(&policy(), &alice(), CENT).id("one").await.unwrap_err();
+
+    assert!(logs.text().contains("cannot connect to Redis"), "{}", logs.text());
+    let all = format!("{} {right:?} {}", logs.text(), right.store().describe());
+    assert!(!all.contains("wr0ng") && !all.contains("r1ght"), "{all}");
 }
 
 #[cfg(unix)]

@@ -384,3 +384,27 @@ impl Pauses {
         std::iter::once(FIRST_PAUSE.min(self.base)).chain(doubling)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_begin_short_double_to_the_maximum_and_are_cut_by_half_at_most() {
+        let pauses = Pauses { base: Duration::from_secs(1), max: Duration::from_secs(30) };
+        let mut all = pauses.iter();
+        assert_eq!(all.next(), Some(FIRST_PAUSE));
+        for due in [1, 2, 4, 8, 16, 30, 30, 30].map(Duration::from_secs) {
+            let pause = all.next().unwrap();
+            assert!((due / 2..=due).contains(&pause), "{pause:?} where {due:?} is due");
+        }
+        assert!(all.nth(10_000).is_some(), "it never gives up");
+    }
+
+    #[test]
+    fn clients_that_lost_the_same_server_do_not_come_back_together() {
+        let pauses = Pauses { base: Duration::from_secs(1), max: Duration::from_secs(30) };
+        let tenth: std::collections::HashSet<_> = (0..20).filter_map(|_| pauses.iter().nth(9)).collect();
+        assert!(tenth.len() > 10, "{tenth:?}");
+    }
+}
