@@ -65,7 +65,8 @@ pub trait Store: Any + fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// `Unavailable` when the call cannot have reached the store, `Ambiguous` when it may have and no reply came,
-    /// `Store` when the store refused to run it. What the script itself answers, errors too, is a [`Reply`].
+    /// `Store` when the store refused to run it, `Invalid` when its keys lie in several slots of a cluster. What the
+    /// script itself answers, errors too, is a [`Reply`].
     fn run<'a>(&'a self, call: &'a ScriptCall) -> RunFuture<'a>;
 
     /// Looks through every key of the store for those that begin with `prefix`, and gives `most` of them at most. For

@@ -1,10 +1,9 @@
 //! A cluster of three primaries, and a replica of the first.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use super::Server;
-use super::server::free_addr;
+use super::server::{free_addr, until};
 
 /// The last slot of the first node and of the second.
 const BORDERS: [u16; 2] = [5460, 10922];
@@ -100,12 +99,4 @@ fn bus(node: &Server) -> [String; 3] {
     let (_, bus): (String, String) =
         redis::cmd("CONFIG").arg("GET").arg("cluster-port").query(&mut connection).expect("the node has a bus");
     [node.addr().ip().to_string(), node.addr().port().to_string(), bus]
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !done() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

@@ -1,8 +1,7 @@
 //! A primary, two replicas, and three sentinels that watch over them.
 
-use std::time::{Duration, Instant};
-
 use super::Server;
+use super::server::until;
 
 /// They end with this value.
 pub struct Sentinels {
@@ -89,12 +88,4 @@ fn info(server: &Server, section: &str) -> String {
         return String::new();
     };
     redis::cmd("INFO").arg(section).query(&mut connection).unwrap_or_default()
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !done() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

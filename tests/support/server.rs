@@ -297,6 +297,15 @@ fn on_path(program: &Path) -> Option<PathBuf> {
     std::env::split_paths(&dirs).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
+/// Waits until servers have come to this among themselves.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn temporary_dir() -> TempDir {
     tempfile::Builder::new().prefix("costguard-redis-").tempdir().expect("a temporary directory")
 }
