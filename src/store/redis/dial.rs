@@ -102,7 +102,7 @@ impl Dialer {
             #[cfg(not(unix))]
             Address::Unix(_) => return Err(io::Error::from(io::ErrorKind::Unsupported).into()),
         };
-        // No TCP_NODELAY: while one packet is under way the next calls gather, which is worth a fifth of the throughput.
+        // No TCP_NODELAY: while one packet is under way the next calls gather. With it 64 tasks admitted 13 % less.
         let tcp = TcpStream::connect((host, port)).await?;
         let Some(tls) = &self.tls else { return Ok(Box::new(tcp)) };
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
