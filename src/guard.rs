@@ -1,5 +1,6 @@
 //! `CostGuard`, the front door.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::ops::{
 };
 use crate::service::{Denials, Event};
 use crate::store::embedded::Embedded;
-use crate::store::redis::RedisStore;
+use crate::store::redis::{MultiplexedConnection, RedisConfig, RedisStore, Target};
 use crate::store::{Clock, Store, SystemClock};
 
 /// Charges, counts and checks on one store.
@@ -87,6 +88,7 @@ impl Builder {
     }
 
     /// A guard on the server at `url`: `redis://user:password@host:6379/0`, or `memory:` for an embedded store.
+    /// [`RedisConfig::from_url`] says what else a URL may be.
     ///
     /// # Errors
     /// `Invalid` when the URL is none, `Unavailable` when no server answers there.
@@ -94,7 +96,38 @@ impl Builder {
         if url == "memory:" {
             return self.embedded();
         }
-        let store = RedisStore::connect(url).await?;
+        self.connect_with(&RedisConfig::from_url(url)?).await
+    }
+
+    /// A guard on what the environment names: `REDIS_URL`, or `REDIS_HOST` and its kin; `.env.example` explains them all.
+    /// Where they name nothing this is an error; an embedded store is taken only for `memory:`.
+    ///
+    /// # Errors
+    /// As [`RedisConfig::from_env`] and [`connect_with`](Self::connect_with).
+    pub async fn connect_from_env(self) -> Result<CostGuard> {
+        match Target::from_env()? {
+            Target::Memory => self.embedded(),
+            Target::Server(config) => self.connect_with(&config).await,
+        }
+    }
+
+    /// A guard on the server that `config` describes.
+    ///
+    /// # Errors
+    /// `Invalid` when the settings cannot work, or name another prefix than this builder; `Unavailable` when no server
+    /// answers.
+    pub async fn connect_with(mut self, config: &RedisConfig) -> Result<CostGuard> {
+        if let Some(prefix) = &config.key_prefix {
+            // Another prefix is another set of budgets, all of them at zero: nothing to guess about.
+            if !self.prefix.is_empty() && self.prefix != *prefix {
+                return Err(Error::invalid(format!(
+                    "the key prefix is {prefix:?} by its configuration (REDIS_KEY_PREFIX) and {:?} in code: set one of them",
+                    self.prefix
+                )));
+            }
+            prefix.clone_into(&mut self.prefix);
+        }
+        let store = RedisStore::connect_with(config).await?;
         self.store(Arc::new(store))
     }
 
@@ -138,6 +171,14 @@ impl CostGuard {
     /// As [`Builder::connect`].
     pub async fn connect(url: &str) -> Result<Self> {
         Self::builder().connect(url).await
+    }
+
+    /// A guard on what the environment names, with default settings; see [`Builder::connect_from_env`].
+    ///
+    /// # Errors
+    /// As [`Builder::connect_from_env`].
+    pub async fn connect_from_env() -> Result<Self> {
+        Self::builder().connect_from_env().await
     }
 
     /// A guard on an embedded store of its own, with default settings: for tests, for one process, for trying things.
@@ -325,6 +366,18 @@ impl CostGuard {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.engine.store
+    }
+
+    /// A connection to the server for anything else, job queues for one; see [`RedisStore::raw`].
+    ///
+    /// # Errors
+    /// `Invalid` when this guard is not on a server, `Unavailable` when it does not answer.
+    pub async fn raw(&self) -> Result<MultiplexedConnection> {
+        let store: &dyn Any = &**self.store();
+        match store.downcast_ref::<RedisStore>() {
+            Some(store) => store.raw().await,
+            None => Err(Error::invalid("an embedded store has no connection: only a guard on a server gives one")),
+        }
     }
 
     fn request<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: Amounts) -> Request<'a> {

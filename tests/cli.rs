@@ -44,7 +44,9 @@ impl Run {
 
 fn program() -> Command {
     let mut program = cargo_bin_cmd!("costguard");
-    program.env_remove("COSTGUARD_URL").env_remove("REDIS_URL");
+    for name in ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST", "REDIS_KEY_PREFIX"] {
+        program.env_remove(name);
+    }
     program
 }
 
@@ -256,13 +258,18 @@ fn a_time_and_the_plain_layout_name_the_key_that_is_charged() {
 #[test]
 fn the_server_comes_from_the_environment_where_no_option_names_it_and_is_never_embedded() {
     let args = ["peek", "--scope", "user=alice", "--per", "day"];
-    run(&args).failed(1, "Give --url redis://localhost:6379 or set COSTGUARD_URL or REDIS_URL");
+    run(&args).failed(1, "Give --url redis://localhost:6379 or set COSTGUARD_URL or REDIS_URL or REDIS_HOST");
     finish(program().args(args).args(["--url", "memory:"])).failed(1, "an embedded store starts empty");
     finish(program().args(args).env("REDIS_URL", server_url())).ok();
     finish(program().args(args).env("REDIS_URL", "redis://nowhere.invalid").env("COSTGUARD_URL", server_url())).ok();
+    let addr = redis::Client::open(server_url()).unwrap().get_connection_info().addr().to_string();
+    let (host, port) = addr.rsplit_once(':').unwrap();
+    finish(program().args(args).env("REDIS_HOST", host).env("REDIS_PORT", port)).ok();
+    finish(program().args(args).args(["--url", "redis://u:s3cret@h:0"]))
+        .failed(1, "the URL is no Redis URL: a port is not");
     let unreachable = finish(program().args(args).env("COSTGUARD_URL", "redis://u:s3cret@127.0.0.1:1"));
     assert!(!unreachable.err.contains("s3cret"), "{}", unreachable.err);
-    unreachable.failed(1, "no Redis answers at redis://127.0.0.1:1/0");
+    unreachable.failed(1, "no Redis answers at 127.0.0.1:1");
 }
 
 #[test]

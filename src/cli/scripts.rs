@@ -160,7 +160,7 @@ impl OnServer {
 }
 
 async fn load(server: &ServerArgs, json: bool) -> anyhow::Result<()> {
-    let store = RedisStore::connect(&server.url()?).await?;
+    let store = RedisStore::connect_with(&server.config()?).await?;
     let mut scripts = Vec::new();
     for script in script::all() {
         let sha1 = store.load(script).await?;
@@ -170,7 +170,7 @@ async fn load(server: &ServerArgs, json: bool) -> anyhow::Result<()> {
 }
 
 async fn verify(server: &ServerArgs, json: bool) -> anyhow::Result<()> {
-    let store = RedisStore::connect(&server.url()?).await?;
+    let store = RedisStore::connect_with(&server.config()?).await?;
     let mut scripts = Vec::new();
     for script in script::all() {
         let present = store.has(script).await?;

@@ -7,41 +7,53 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{anyhow, bail, ensure};
 use chrono::{DateTime, Utc};
 use costguard::model::GLOBAL;
+use costguard::store::redis::RedisConfig;
 use costguard::{CostGuard, Counter, Limit, Meter, Policy, Subject, Window};
 
 use super::time::parse_time_ms;
 
-/// Where the server's URL is looked for when `--url` does not say, in this order.
-const URL_VARIABLES: [&str; 2] = ["COSTGUARD_URL", "REDIS_URL"];
+/// What names a server when `--url` does not, in this order.
+const SERVER_VARIABLES: [&str; 3] = ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST"];
 
 /// Which server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServerArgs {
-    /// The Redis or Valkey server [default: $COSTGUARD_URL, then $REDIS_URL, which keep a password out of process lists]
+    /// The Redis or Valkey server, sentinels or cluster [default: $COSTGUARD_URL, $REDIS_URL or $REDIS_HOST, which keep a
+    /// password out of process lists]
     #[arg(long, value_name = "redis://HOST:PORT")]
     url: Option<String>,
 }
 
 impl ServerArgs {
-    /// The URL. An embedded store is refused: it would be empty now and gone when the program ends.
-    pub(crate) fn url(&self) -> anyhow::Result<String> {
-        let from_environment = || {
-            let values = URL_VARIABLES.iter().filter_map(|name| std::env::var(name).ok());
-            values.into_iter().find(|url| !url.is_empty())
-        };
-        let Some(url) = self.url.clone().or_else(from_environment) else {
+    /// Where the server is. An embedded store is refused: it would be empty now and gone when the program ends.
+    pub(crate) fn config(&self) -> anyhow::Result<RedisConfig> {
+        let variable = |name: &&str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let Some(place) = self.url.clone().or_else(|| SERVER_VARIABLES.iter().find_map(variable)) else {
             bail!(
                 "which server? Give --url redis://localhost:6379 or set {}; there is no embedded default here, because \
                  such a store starts empty and ends with this command",
-                URL_VARIABLES.join(" or ")
+                SERVER_VARIABLES.join(" or ")
             );
         };
         ensure!(
-            url != "memory:",
+            place != "memory:",
             "an embedded store starts empty and ends with this command; name a server: --url redis://localhost:6379"
         );
-        Ok(url)
+        match &self.url {
+            Some(url) => config_of(url),
+            None => Ok(RedisConfig::from_env()?),
+        }
     }
+}
+
+/// The server at this URL, with everything but its place from the environment: certificates, timeouts, the prefix.
+pub(crate) fn config_of(url: &str) -> anyhow::Result<RedisConfig> {
+    // Read alone first, for an error that does not speak of a variable.
+    RedisConfig::from_url(url)?;
+    Ok(RedisConfig::from_vars(|name| match name {
+        "COSTGUARD_URL" => Some(url.to_owned()),
+        _ => std::env::var(name).ok(),
+    })?)
 }
 
 /// Whose counters, on which server.
@@ -63,9 +75,9 @@ pub(crate) struct SubjectArgs {
     #[arg(long, conflicts_with = "root")]
     plain: bool,
 
-    /// What every key begins with, as the service that counts has set it
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    prefix: String,
+    /// What every key begins with, as the service that counts has set it [default: $REDIS_KEY_PREFIX]
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
 
     /// The time that decides windows and expiry, like 2026-02-01 or 2026-02-01T13:00:00Z [default: the server's now]
     #[arg(long, value_name = "TIME", value_parser = parse_at)]
@@ -167,7 +179,11 @@ impl SubjectArgs {
 
     /// A guard on the server.
     pub(crate) async fn guard(&self) -> anyhow::Result<CostGuard> {
-        Ok(CostGuard::builder().prefix(&self.prefix).connect(&self.server.url()?).await?)
+        let mut config = self.server.config()?;
+        if let Some(prefix) = &self.prefix {
+            config = config.key_prefix(prefix);
+        }
+        Ok(CostGuard::builder().connect_with(&config).await?)
     }
 }
 

@@ -4,6 +4,7 @@ mod clock;
 pub mod embedded;
 pub mod redis;
 
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -59,12 +60,13 @@ pub struct Keys {
 pub type KeysFuture<'a> = Pin<Box<dyn Future<Output = Result<Keys>> + Send + 'a>>;
 
 /// Runs script calls. It knows keys and arguments, not what they mean.
-pub trait Store: fmt::Debug + Send + Sync {
+pub trait Store: Any + fmt::Debug + Send + Sync {
     /// Runs one call atomically and gives its reply.
     ///
     /// # Errors
     /// `Unavailable` when the call cannot have reached the store, `Ambiguous` when it may have and no reply came,
-    /// `Store` when the store refused to run it. What the script itself answers, errors too, is a [`Reply`].
+    /// `Store` when the store refused to run it, `Invalid` when its keys lie in several slots of a cluster. What the
+    /// script itself answers, errors too, is a [`Reply`].
     fn run<'a>(&'a self, call: &'a ScriptCall) -> RunFuture<'a>;
 
     /// Looks through every key of the store for those that begin with `prefix`, and gives `most` of them at most. For

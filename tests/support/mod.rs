@@ -7,10 +7,18 @@
 #![allow(dead_code, unused_imports, unreachable_pub)]
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+pub mod cluster;
+pub mod logs;
 pub mod proxy;
+pub mod sentinels;
 pub mod server;
 pub mod stores;
+pub mod tls;
 
+pub use cluster::Cluster;
+pub use logs::Logs;
 pub use proxy::{Fault, Proxy};
+pub use sentinels::Sentinels;
 pub use server::{Server, server_url};
 pub use stores::{START_MS, Stored, TestStore, every_store, on_every_store};
+pub use tls::{Certificates, TlsServer};

@@ -64,6 +64,34 @@ impl Server {
         }
     }
 
+    /// Starts a server at this address: one that was there before, or is expected there.
+    ///
+    /// # Panics
+    /// When there is no server program on the PATH: a container's address is not ours to choose.
+    pub fn start_at(addr: SocketAddr, options: &[&str]) -> Self {
+        let program = server_program().expect("this test chooses its server's port: put redis-server on the PATH");
+        let mut process = Process::spawn(&program, addr, options);
+        if let Err(reason) = process.wait_until_ready(addr) {
+            panic!("no server started at {addr}: {reason}\nits log:\n{}", process.log());
+        }
+        Self { addr, home: Home::Process(process) }
+    }
+
+    /// Starts a sentinel with these lines in its configuration, which it rewrites.
+    pub fn start_sentinel(lines: &str) -> Self {
+        let program = server_program().expect("sentinels run as processes: put redis-server on the PATH");
+        let addr = free_addr();
+        let dir = temporary_dir();
+        let path = dir.path().join("sentinel.conf");
+        let all = format!("bind {}\nport {}\nlogfile server.log\n{lines}\n", addr.ip(), addr.port());
+        std::fs::write(&path, all).expect("a file in the temporary directory");
+        let mut process = Process::run(&program, dir, &[path.to_string_lossy().as_ref(), "--sentinel"]);
+        if let Err(reason) = process.wait_for(addr, "PING\r\n", "PONG") {
+            panic!("no sentinel started at {addr}: {reason}\nits log:\n{}", process.log());
+        }
+        Self { addr, home: Home::Process(process) }
+    }
+
     /// Starts this server program.
     pub fn start_process(program: &Path, options: &[&str]) -> Self {
         let mut failures = String::new();
@@ -156,13 +184,18 @@ struct Process {
 
 impl Process {
     fn spawn(program: &Path, addr: SocketAddr, options: &[&str]) -> Self {
-        let dir = tempfile::Builder::new().prefix("costguard-redis-").tempdir().expect("a temporary directory");
+        let dir = temporary_dir();
+        let (ip, port, path) =
+            (addr.ip().to_string(), addr.port().to_string(), dir.path().to_string_lossy().into_owned());
+        let mut args = vec!["--bind", &ip, "--port", &port, "--dir", &path];
+        args.extend(["--save", "", "--appendonly", "no", "--logfile", "server.log"]);
+        args.extend(options);
+        Self::run(program, dir, &args)
+    }
+
+    fn run(program: &Path, dir: TempDir, args: &[&str]) -> Self {
         let child = Command::new(program)
-            .args(["--bind", &addr.ip().to_string(), "--port", &addr.port().to_string()])
-            .args(["--save", "", "--appendonly", "no", "--logfile", "server.log"])
-            .arg("--dir")
-            .arg(dir.path())
-            .args(options)
+            .args(args)
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -177,14 +210,17 @@ impl Process {
     fn wait_until_ready(&mut self, addr: SocketAddr) -> Result<(), String> {
         // Asking for its directory tells our server from another that may have taken the port.
         let dir = self.dir.path().canonicalize().expect("the temporary directory exists");
-        let dir = dir.to_string_lossy();
+        self.wait_for(addr, "CONFIG GET dir\r\n", &dir.to_string_lossy())
+    }
+
+    fn wait_for(&mut self, addr: SocketAddr, command: &str, expected: &str) -> Result<(), String> {
         let deadline = Instant::now() + START_LIMIT;
         let mut last = String::from("no answer");
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().expect("the child can be asked") {
                 return Err(format!("it ended with {status}"));
             }
-            match ask(addr, "CONFIG GET dir\r\n", &dir) {
+            match ask(addr, command, expected) {
                 Ok(()) => return Ok(()),
                 Err(reason) => last = reason,
             }
@@ -261,7 +297,21 @@ fn on_path(program: &Path) -> Option<PathBuf> {
     std::env::split_paths(&dirs).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
-fn free_addr() -> SocketAddr {
+/// Waits until servers have come to this among themselves.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn temporary_dir() -> TempDir {
+    tempfile::Builder::new().prefix("costguard-redis-").tempdir().expect("a temporary directory")
+}
+
+/// An address on which nobody listens just now.
+pub fn free_addr() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on 127.0.0.1");
     listener.local_addr().expect("a bound listener has an address")
 }

@@ -18,7 +18,7 @@ use serde::Serialize;
 use self::operation::Operation;
 use self::run::{Effort, Measured, measure};
 use super::output::{print, print_json, table};
-use super::target::own_prefix;
+use super::target::{config_of, own_prefix};
 
 /// Operation ids are forgotten after this time, so that a long run does not fill the store.
 const RECEIPT_TTL: Duration = Duration::from_secs(2);
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<()> {
         eprintln!("this is a debug build: the numbers say little; use cargo run --release");
     }
     let server = match &args.url {
-        Some(url) if url != "memory:" => Some(Arc::new(RedisStore::connect(url).await?)),
+        Some(url) if url != "memory:" => Some(Arc::new(RedisStore::connect_with(&config_of(url)?).await?)),
         _ => None,
     };
     let effort = match args.operations {

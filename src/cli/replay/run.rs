@@ -21,7 +21,7 @@ use super::series::{LimitSeries, record, record_settled};
 use super::subjects::Subjects;
 use super::tally::{Outcome, Tally};
 use crate::cli::output::{OutputFile, print};
-use crate::cli::target::own_prefix;
+use crate::cli::target::{config_of, own_prefix};
 
 /// Replays a log against a policy, then reports. Until the last row is decided, nothing is.
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
@@ -100,11 +100,12 @@ async fn connect(args: &ReplayArgs) -> anyhow::Result<(CostGuard, String)> {
     if args.reserve.reserve {
         builder = builder.receipt_ttl(receipt_ttl(args.url.is_some()));
     }
-    let Some(url) = &args.url else {
+    let Some(url) = args.url.as_ref().filter(|url| *url != "memory:") else {
         eprintln!("deciding on the embedded engine, which keeps nothing; --url decides on a server");
         return Ok((builder.embedded()?, prefix));
     };
-    let guard = builder.connect(url).await?;
+    let config = config_of(url)?.key_prefix(&prefix);
+    let guard = builder.connect_with(&config).await?;
     eprintln!("deciding on {}, under keys that begin with {prefix} and expire by themselves", guard.store().describe());
     Ok((guard, prefix))
 }

@@ -1,110 +1,155 @@
 //! Scripts on a Redis or Valkey server.
 
+mod cluster;
+mod config;
+mod dial;
 mod failure;
+mod pool;
 mod reply;
+mod route;
+mod sentinel;
+mod slot;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, RedisError, Value};
+use backon::{BackoffBuilder, ExponentialBuilder};
+pub use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Value};
+use tokio::time::Instant;
 
-use self::failure::Failure;
+pub(crate) use self::config::Target;
+pub use self::config::{RedisConfig, Tls};
+use self::failure::{CallError, Failure};
+use self::route::{Route, Server};
 use super::{Keys, KeysFuture, Reply, RunFuture, ScriptCall, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::Script;
 
-/// How long a connection may take to open, and a reply to come.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How often a call that may be sent again is sent, and the pauses between.
-const RETRY_AFTER: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(150), Duration::from_millis(1000)];
+/// The first and the longest pause before a call that may be sent again is.
+const RETRY_AFTER: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// How many keys one SCAN looks at: about a millisecond of the server's time.
 const SCAN_COUNT: usize = 1000;
 
-/// One server, over one multiplexed connection that reconnects by itself.
+/// One server, the primary that sentinels name, or a cluster, over pools of multiplexed connections that reconnect by themselves.
 pub struct RedisStore {
-    connection: ConnectionManager,
+    route: Route,
     address: String,
+    call_timeout: Duration,
     /// Set when the server turns out not to know `#!lua`: a Redis before 7.
     plain: AtomicBool,
 }
 
 impl RedisStore {
-    /// Connects to the server at `url`: `redis://user:password@host:6379/0`, `redis+unix:///path`.
+    /// Connects to the server at `url`; [`RedisConfig::from_url`] says what it may hold.
     ///
     /// # Errors
-    /// `Invalid` when the URL is none, `Unavailable` when no server answers there.
+    /// As [`connect_with`](Self::connect_with).
     pub async fn connect(url: &str) -> Result<Self> {
-        // The URL may hold a password, so no message repeats it.
-        let client = Client::open(url).map_err(|err| {
-            Error::invalid(format!(
-                "this is no Redis URL: write redis://[[user]:password@]host[:6379][/0], or memory: ({})",
-                err.category()
-            ))
-        })?;
-        let address = address(&client);
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_response_timeout(Some(TIMEOUT))
-            .set_number_of_retries(2);
-        let connection = ConnectionManager::new_with_config(client, config).await.map_err(|err| {
-            Error::with_source(
-                ErrorKind::Unavailable,
-                format!("no Redis answers at {address} ({err}); start one there, or check host, port and password"),
-                err,
-            )
-        })?;
-        Ok(Self { connection, address, plain: AtomicBool::new(false) })
+        Self::connect_with(&RedisConfig::from_url(url)?).await
     }
 
-    /// Loads a script and checks that the server names it as we do. Loading again changes nothing.
+    /// Connects as `config` says. A [lazy](RedisConfig::lazy) store is there at once and connects in the background.
+    ///
+    /// # Errors
+    /// `Invalid` when the settings cannot work, `Unavailable` when no server answers.
+    pub async fn connect_with(config: &RedisConfig) -> Result<Self> {
+        let address = config.to_string();
+        if config.tls.as_ref().is_some_and(|tls| tls.insecure) {
+            tracing::warn!(
+                store = address,
+                "certificates are NOT verified: whoever answers can read and change everything; use COSTGUARD_TLS_CA to \
+                 trust a private CA instead"
+            );
+        }
+        let route = Route::open(config).await?;
+        Ok(Self { route, address, call_timeout: config.deadline_after(), plain: AtomicBool::new(false) })
+    }
+
+    /// An open connection for anything else that this server should do, job queues for one: it is shared with this store,
+    /// so no blocking commands, no `SELECT`, `SUBSCRIBE` or `WATCH`. It does not reconnect; ask for it each time. Of a
+    /// cluster it is the node that holds slot 0: see [`raw_for`](Self::raw_for).
+    ///
+    /// # Errors
+    /// `Unavailable` when no server answers in time.
+    pub async fn raw(&self) -> Result<MultiplexedConnection> {
+        // `{06S}` is the shortest tag whose slot is 0.
+        self.raw_for("{06S}").await
+    }
+
+    /// The same, to the node of a cluster that holds `key` now. It does not follow the key when that moves.
+    ///
+    /// # Errors
+    /// As [`raw`](Self::raw).
+    pub async fn raw_for(&self, key: &str) -> Result<MultiplexedConnection> {
+        Ok(self.route.connection(key, self.deadline()).await?)
+    }
+
+    /// Loads a script into every server and checks that it names it as we do. Loading again changes nothing.
     ///
     /// # Errors
     /// As [`Store::run`].
     pub async fn load(&self, script: &Script) -> Result<String> {
-        let mut command = redis::cmd("SCRIPT");
-        command.arg("LOAD").arg(script.text());
-        let loaded = match self.send(&command).await {
-            Err(err) if failure::knows_no_shebang(&err) => {
-                self.plain.store(true, Ordering::Relaxed);
-                self.send(redis::cmd("SCRIPT").arg("LOAD").arg(script.plain_text())).await
+        for server in self.route.primaries(self.deadline()).await? {
+            let loaded = match self.load_text(&server, script.text()).await {
+                Err(err) if err.knows_no_shebang() => {
+                    self.plain.store(true, Ordering::Relaxed);
+                    self.load_text(&server, script.plain_text()).await
+                }
+                loaded => loaded,
+            };
+            match loaded.map_err(|err| err.error(&self.address, true))? {
+                Value::BulkString(sha1) if sha1 == self.sha1(script).as_bytes() => {}
+                other => {
+                    return Err(Error::new(
+                        ErrorKind::Store,
+                        format!(
+                            "{} loaded `{}` under another name than its SHA-1: {other:?}",
+                            self.address,
+                            script.name()
+                        ),
+                    ));
+                }
             }
-            loaded => loaded,
-        };
-        match loaded.map_err(|err| failure::error(&err, &self.address, true))? {
-            Value::BulkString(sha1) if sha1 == self.sha1(script).as_bytes() => Ok(self.sha1(script).to_owned()),
-            other => Err(Error::new(
-                ErrorKind::Store,
-                format!("{} loaded `{}` under another name than its SHA-1: {other:?}", self.address, script.name()),
-            )),
         }
+        Ok(self.sha1(script).to_owned())
     }
 
-    /// Whether the server has the script in its cache. A server on which only `EVALSHA` is allowed can tell, too.
+    async fn load_text(&self, server: &Server<'_>, text: &str) -> Result<Value, CallError> {
+        server.send(redis::cmd("SCRIPT").arg("LOAD").arg(text), self.deadline()).await
+    }
+
+    /// Whether every server has the script in its cache. One on which only `EVALSHA` is allowed can tell, too.
     ///
     /// # Errors
     /// As [`Store::run`].
     pub async fn has(&self, script: &Script) -> Result<bool> {
+        for server in self.route.primaries(self.deadline()).await? {
+            if !self.is_on(&server, script).await.map_err(|err| err.error(&self.address, true))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn is_on(&self, server: &Server<'_>, script: &Script) -> Result<bool, CallError> {
         // Called without keys and arguments every script stops before it touches anything.
         for sha1 in [script.sha1(), script.plain_sha1()] {
-            match self.send(redis::cmd("EVALSHA").arg(sha1).arg(0)).await {
-                Err(err) if failure::is_noscript(&err) => {}
-                Err(err) if failure::script_answer(&err).is_none() => {
-                    return Err(failure::error(&err, &self.address, true));
-                }
+            match server.send(redis::cmd("EVALSHA").arg(sha1).arg(0), self.deadline()).await {
+                Err(err) if err.is_noscript() => {}
+                Err(err) if err.script_answer().is_none() => return Err(err),
                 _ => return Ok(true),
             }
         }
         Ok(false)
     }
 
-    async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        // A raw reply is a value also where the server answered with an error.
-        self.connection.clone().req_packed_command(command).await?.extract_error()
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.call_timeout
     }
 
     fn sha1<'a>(&self, script: &'a Script) -> &'a str {
@@ -112,61 +157,88 @@ impl RedisStore {
     }
 
     /// EVALSHA, and EVAL when the server does not have the script: after a restart, a failover, a flush.
-    async fn evaluate(&self, call: &ScriptCall) -> Result<Value, RedisError> {
-        let result = self.send(&eval("EVALSHA", self.sha1(call.script), call)).await;
-        match result {
-            Err(err) if failure::is_noscript(&err) => {}
-            result => return result,
+    async fn evaluate(&self, call: &ScriptCall, slot: usize, deadline: Instant) -> Result<Value, CallError> {
+        let command = eval("EVALSHA", self.sha1(call.script), call);
+        match self.route.send(slot, &command, deadline).await {
+            // Boxed, like all that is rare, to keep small what every call carries.
+            Err(err) if err.is_noscript() => Box::pin(self.evaluate_text(call, slot, deadline)).await,
+            result => result,
         }
+    }
+
+    async fn evaluate_text(&self, call: &ScriptCall, slot: usize, deadline: Instant) -> Result<Value, CallError> {
         tracing::debug!(script = call.script.name(), "the server does not have the script; sending its text");
         if !self.plain.load(Ordering::Relaxed) {
-            match self.send(&eval("EVAL", call.script.text(), call)).await {
-                Err(err) if failure::knows_no_shebang(&err) => self.plain.store(true, Ordering::Relaxed),
+            match self.route.send(slot, &eval("EVAL", call.script.text(), call), deadline).await {
+                Err(err) if err.knows_no_shebang() => self.plain.store(true, Ordering::Relaxed),
                 result => return result,
             }
         }
-        self.send(&eval("EVAL", call.script.plain_text(), call)).await
+        self.route.send(slot, &eval("EVAL", call.script.plain_text(), call), deadline).await
     }
 
-    async fn scan(&self, prefix: &str, most: usize) -> Result<Keys, RedisError> {
+    async fn scan(&self, prefix: &str, most: usize) -> Result<Keys, CallError> {
         let pattern = format!("{}*", escape_glob(prefix));
-        let (mut cursor, mut names) = (0, BTreeSet::new());
-        loop {
-            let mut command = redis::cmd("SCAN");
-            command.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
-            let page: (u64, Vec<Vec<u8>>) = redis::from_redis_value(self.send(&command).await?)?;
-            cursor = page.0;
-            // A name that is not UTF-8 is none that we gave.
-            names.extend(page.1.into_iter().filter_map(|name| String::from_utf8(name).ok()));
-            if cursor == 0 || names.len() > most {
-                let complete = names.len() <= most;
-                return Ok(Keys { names: names.into_iter().take(most).collect(), complete });
+        let mut names = BTreeSet::new();
+        for server in self.route.primaries(self.deadline()).await? {
+            let mut cursor = 0;
+            loop {
+                let mut command = redis::cmd("SCAN");
+                command.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_COUNT);
+                let page = server.send(&command, self.deadline()).await?;
+                let page: (u64, Vec<Vec<u8>>) = redis::from_redis_value(page).map_err(redis::RedisError::from)?;
+                cursor = page.0;
+                // A name that is not UTF-8 is none that we gave.
+                names.extend(page.1.into_iter().filter_map(|name| String::from_utf8(name).ok()));
+                if cursor == 0 || names.len() > most {
+                    break;
+                }
             }
         }
+        let complete = names.len() <= most;
+        Ok(Keys { names: names.into_iter().take(most).collect(), complete })
     }
 
     async fn run_call(&self, call: &ScriptCall) -> Result<Reply> {
-        let mut retries = RETRY_AFTER.iter();
-        loop {
-            let err = match self.evaluate(call).await {
-                Ok(value) => return reply::read(value),
-                Err(err) => err,
-            };
-            match failure::of(&err) {
-                Failure::Answered(text) => return Ok(Reply::Error(text)),
-                // Not sent, or refused before anything happened: sending it again is the first time.
-                Failure::Passing => {}
-                // It may have happened. Only what happens once however often it is sent is sent again.
-                Failure::Broken if call.idempotent => {}
-                Failure::Broken | Failure::Final => return Err(failure::error(&err, &self.address, call.idempotent)),
-            }
-            let Some(pause) = retries.next() else {
-                return Err(failure::error(&err, &self.address, call.idempotent));
-            };
-            tracing::warn!(script = call.script.name(), error = %err, "the call failed; sending it again");
-            tokio::time::sleep(*pause).await;
+        let (slot, deadline) = (self.route.slot_of(&call.keys)?, self.deadline());
+        match self.evaluate(call, slot, deadline).await {
+            Ok(value) => reply::read(value),
+            Err(err) => Box::pin(self.repeat(call, slot, deadline, err)).await,
         }
     }
+
+    /// What the failure means, and the call again where that is safe, until the deadline.
+    async fn repeat(&self, call: &ScriptCall, slot: usize, deadline: Instant, mut err: CallError) -> Result<Reply> {
+        let mut pauses = retries();
+        loop {
+            let may_repeat = match err.failure() {
+                Failure::Answered(text) => return Ok(Reply::Error(text)),
+                // Refused before anything happened: sending it again is the first time.
+                Failure::Passing => true,
+                Failure::Unreachable => self.route.may_move(),
+                // It may have happened. Only what happens once however often it is sent is sent again.
+                Failure::Broken => call.idempotent,
+                Failure::Final => false,
+            };
+            let pause = pauses.next().unwrap_or(RETRY_AFTER.1);
+            if !may_repeat || Instant::now() + pause >= deadline {
+                return Err(err.error(&self.address, call.idempotent));
+            }
+            tracing::warn!(script = call.script.name(), error = %err, "the call failed; sending it again");
+            tokio::time::sleep(pause).await;
+            self.route.relearn(deadline).await;
+            match self.evaluate(call, slot, deadline).await {
+                Ok(value) => return reply::read(value),
+                Err(again) => err = again,
+            }
+        }
+    }
+}
+
+fn retries() -> impl Iterator<Item = Duration> + Send {
+    let (first, longest) = RETRY_AFTER;
+    let pauses = ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest).with_factor(3.0);
+    pauses.without_max_times().with_jitter().build()
 }
 
 impl Store for RedisStore {
@@ -175,7 +247,7 @@ impl Store for RedisStore {
     }
 
     fn keys<'a>(&'a self, prefix: &'a str, most: usize) -> KeysFuture<'a> {
-        Box::pin(async move { self.scan(prefix, most).await.map_err(|err| failure::error(&err, &self.address, true)) })
+        Box::pin(async move { self.scan(prefix, most).await.map_err(|err| err.error(&self.address, true)) })
     }
 
     fn describe(&self) -> String {
@@ -211,10 +283,4 @@ fn eval(command: &str, script: &str, call: &ScriptCall) -> Cmd {
         eval.arg(word);
     }
     eval
-}
-
-/// Where the client connects to, without user and password.
-fn address(client: &Client) -> String {
-    let info = client.get_connection_info();
-    format!("redis://{}/{}", info.addr(), info.redis_settings().db())
 }

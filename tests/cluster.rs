@@ -1,0 +1,200 @@
+//! Cluster, with real processes: calls find their slot, wherever it is and while it moves.
+
+// Helpers beside the test functions fail the test like these do.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use costguard::store::redis::RedisConfig;
+use costguard::{CostGuard, Counter, Decision, Error, ErrorKind, Limit, Meter, Money, Policy, Subject, Window};
+use support::Cluster;
+use tokio::task::{JoinSet, block_in_place};
+
+/// One counter: a call with one key.
+fn one() -> Policy {
+    Policy::new([Limit::count_only(Counter::new("user", Meter::COST, Window::total()))]).unwrap()
+}
+
+fn user(root: &str) -> Subject {
+    Subject::new(root).scope("user", "alice")
+}
+
+async fn charge(guard: &CostGuard, root: &str) -> Result<(), Error> {
+    guard.charge(&one(), &user(root), Money::from_nanos(1)).await.map(drop)
+}
+
+async fn charged(guard: &CostGuard, root: &str) -> i64 {
+    guard.peek(&one(), &user(root)).await.unwrap()[0].used
+}
+
+/// A root, and its slot, on each of the three primaries.
+fn root_on(cluster: &Cluster, place: usize) -> (String, u16) {
+    (0..)
+        .map(|n| format!("root{n}"))
+        .find_map(|root| {
+            let slot = slot_of(cluster, &root);
+            (Cluster::holder_of(slot) == place).then_some((root, slot))
+        })
+        .unwrap()
+}
+
+fn slot_of(cluster: &Cluster, root: &str) -> u16 {
+    let key = format!("{{{root}}}");
+    redis::cmd("CLUSTER")
+        .arg("KEYSLOT")
+        .arg(key)
+        .query(&mut redis::Client::open(format!("redis://{}", cluster.addr(1))).unwrap().get_connection().unwrap())
+        .unwrap()
+}
+
+async fn connect(cluster: &Cluster) -> CostGuard {
+    // Named by its last node only, so that the others have to be found.
+    CostGuard::connect(&cluster.url(2)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_works_wherever_its_root_lies() {
+    let cluster = block_in_place(Cluster::start);
+    let guard = connect(&cluster).await;
+    assert_eq!(guard.store().describe(), cluster.url(2));
+    let policy = Policy::new([
+        Limit::cost("user", Money::from_nanos(1000), Window::day()),
+        Limit::cost("org", Money::from_nanos(2000), Window::month()),
+    ])
+    .unwrap();
+    let mut tasks = JoinSet::new();
+    for n in 0..50 {
+        let (guard, policy) = (guard.clone(), policy.clone());
+        tasks.spawn(async move {
+            let subject = Subject::new(&format!("org{n}")).scope("org", "acme").scope("user", "alice");
+            assert!(guard.admit(&policy, &subject, Money::from_nanos(100)).id("once").await.unwrap().is_granted());
+            assert!(guard.admit(&policy, &subject, Money::from_nanos(100)).id("once").await.unwrap().is_granted());
+            let held = guard.reserve(&policy, &subject, Money::from_nanos(500)).await.unwrap();
+            let Decision::Granted(mut hold) = held else { panic!("there is room") };
+            hold.settle(Money::from_nanos(400)).await.unwrap();
+            let used: Vec<_> = guard.peek(&policy, &subject).await.unwrap().iter().map(|state| state.used).collect();
+            assert_eq!(used, [500, 500]);
+            assert!(guard.holds(&subject).await.unwrap().holds.is_empty());
+        });
+    }
+    tasks.join_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_is_followed_on_the_way_and_afterwards() {
+    let cluster = block_in_place(Cluster::start);
+    let guard = connect(&cluster).await;
+    let (root, slot) = root_on(&cluster, 0);
+    let slot = slot.to_string();
+    let (from, to) = (cluster.id(0), cluster.id(1));
+    let set_slot = |place: usize, what: &str, id: &str| cluster.tell(place, &["CLUSTER", "SETSLOT", &slot, what, id]);
+
+    // ASK: the slot is on its way, and the key is not at its old home. The new one does not know the script either.
+    block_in_place(|| {
+        set_slot(1, "IMPORTING", &from);
+        set_slot(0, "MIGRATING", &to);
+    });
+    for _ in 0..3 {
+        charge(&guard, &root).await.unwrap();
+    }
+    let asked = block_in_place(|| cluster.ask(1, &["CLUSTER", "COUNTKEYSINSLOT", &slot]));
+    assert_eq!(asked, "1", "the key was made at its new home");
+
+    // TRYAGAIN: of several keys some are here and some nowhere; the call waits until the slot has arrived.
+    let waiting = tokio::spawn({
+        let (guard, root) = (guard.clone(), root.clone());
+        async move { guard.charge(&one(), &user(&root), Money::from_nanos(1)).id("one").await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!waiting.is_finished());
+    block_in_place(|| {
+        for place in [1, 0, 2] {
+            set_slot(place, "NODE", &to);
+        }
+    });
+    waiting.await.unwrap().unwrap();
+
+    // MOVED: the map still names the old home.
+    for _ in 0..3 {
+        charge(&guard, &root).await.unwrap();
+    }
+    assert_eq!(charged(&guard, &root).await, 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_does_not_know_the_script_gets_its_text() {
+    let cluster = block_in_place(Cluster::start);
+    let guard = connect(&cluster).await;
+    for place in 0..3 {
+        let (root, _) = block_in_place(|| root_on(&cluster, place));
+        charge(&guard, &root).await.unwrap();
+        block_in_place(|| cluster.tell(place, &["SCRIPT", "FLUSH"]));
+        charge(&guard, &root).await.unwrap();
+        assert_eq!(charged(&guard, &root).await, 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_primary_gives_errors_of_the_right_kind_and_service_returns() {
+    let mut cluster = block_in_place(Cluster::start);
+    let config = RedisConfig::from_url(&cluster.url(2)).unwrap().call_timeout(Duration::from_millis(300));
+    let guard = CostGuard::builder().connect_with(&config).await.unwrap();
+    let (dead, other) = block_in_place(|| (root_on(&cluster, 0).0, root_on(&cluster, 1).0));
+    charge(&guard, &dead).await.unwrap();
+    charge(&guard, &other).await.unwrap();
+    // What is acknowledged and not yet with the replica would be lost.
+    while block_in_place(|| cluster.ask(3, &["DBSIZE"])) != "1" {}
+    block_in_place(|| cluster.kill(0));
+    // Time to read that the connection is closed; a call sent before would be ambiguous, which is right but not the point.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+
+    let (mut refused, mut landed) = (0, 1);
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while refused == 0 || landed == 1 {
+        assert!(std::time::Instant::now() < deadline, "service never returned");
+        match charge(&guard, &dead).await {
+            Ok(()) => landed += 1,
+            Err(err) => {
+                // Without an id: the connection was closed before the call, so it is known that nothing was sent.
+                assert_eq!(err.kind(), ErrorKind::Unavailable, "{err}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(charged(&guard, &dead).await, landed);
+    charge(&guard, &other).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_in_several_slots_are_refused_with_what_to_do() {
+    let cluster = block_in_place(Cluster::start);
+    let guard = connect(&cluster).await;
+    let policy = Policy::new([
+        Limit::cost("user", Money::from_nanos(1000), Window::day()),
+        Limit::cost("user", Money::from_nanos(2000), Window::month()),
+    ])
+    .unwrap();
+    let err = guard.admit(&policy, &Subject::plain("user", "alice"), Money::from_nanos(1)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Invalid);
+    assert!(err.to_string().contains("CROSSSLOT") && err.to_string().contains("Subject::new"), "{err}");
+
+    // Connected to as if it were one server, the node itself says so.
+    let plain = CostGuard::connect(&format!("redis://{}", cluster.addr(0))).await.unwrap();
+    let err = plain.admit(&policy, &Subject::plain("user", "alice"), Money::from_nanos(1)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Invalid, "{err}");
+    assert!(err.to_string().contains("Subject::new"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cluster_is_found_through_any_node_that_answers() {
+    let cluster = block_in_place(Cluster::start);
+    let guard = CostGuard::connect(&format!("redis+cluster://127.0.0.1:1,{}", cluster.addr(1))).await.unwrap();
+    for place in 0..3 {
+        charge(&guard, &block_in_place(|| root_on(&cluster, place)).0).await.unwrap();
+    }
+    let err = CostGuard::connect("redis+cluster://127.0.0.1:1").await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Unavailable);
+    assert!(err.to_string().contains("no Redis answers at 127.0.0.1:1"), "{err}");
+}

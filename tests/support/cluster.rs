@@ -1,0 +1,102 @@
+//! A cluster of three primaries, and a replica of the first.
+
+use std::net::SocketAddr;
+
+use super::Server;
+use super::server::{free_addr, until};
+
+/// The last slot of the first node and of the second.
+const BORDERS: [u16; 2] = [5460, 10922];
+
+/// The nodes end with this value.
+pub struct Cluster {
+    nodes: Vec<Server>,
+}
+
+impl Cluster {
+    /// Starts four nodes and waits until all agree on who holds what.
+    pub fn start() -> Self {
+        let nodes: Vec<_> = (0..4).map(|_| start_node()).collect();
+        let cluster = Self { nodes };
+        for (place, range) in [(0, [0, BORDERS[0]]), (1, [BORDERS[0] + 1, BORDERS[1]]), (2, [BORDERS[1] + 1, 16383])] {
+            cluster.tell(place, &["CLUSTER", "ADDSLOTSRANGE", &range[0].to_string(), &range[1].to_string()]);
+            cluster.tell(place, &["CLUSTER", "SET-CONFIG-EPOCH", &(place + 1).to_string()]);
+        }
+        let first = bus(&cluster.nodes[0]);
+        for place in 1..4 {
+            let [ip, port, bus] = &first;
+            cluster.tell(place, &["CLUSTER", "MEET", ip, port, bus]);
+        }
+        let id = cluster.id(0);
+        until("the nodes know each other", || {
+            (0..4).all(|place| cluster.ask(place, &["CLUSTER", "INFO"]).contains("cluster_known_nodes:4"))
+        });
+        until("the replica has a primary", || cluster.try_tell(3, &["CLUSTER", "REPLICATE", &id]));
+        until("the nodes agree", || {
+            (0..4).all(|place| {
+                let info = cluster.ask(place, &["CLUSTER", "INFO"]);
+                info.contains("cluster_state:ok") && info.contains("cluster_size:3")
+            }) && cluster.ask(3, &["INFO", "REPLICATION"]).contains("master_link_status:up")
+                && cluster.ask(0, &["CLUSTER", "NODES"]).contains("slave")
+        });
+        cluster
+    }
+
+    /// `redis+cluster://` with this node as the only one that is named.
+    pub fn url(&self, place: usize) -> String {
+        format!("redis+cluster://{}", self.nodes[place].addr())
+    }
+
+    /// Where a node listens: 0, 1 and 2 are primaries in the order of their slots, 3 is the replica of the first.
+    pub fn addr(&self, place: usize) -> SocketAddr {
+        self.nodes[place].addr()
+    }
+
+    /// The primary that held this slot at the start.
+    pub fn holder_of(slot: u16) -> usize {
+        BORDERS.iter().filter(|border| slot > **border).count()
+    }
+
+    /// The name of a node.
+    pub fn id(&self, place: usize) -> String {
+        self.ask(place, &["CLUSTER", "MYID"])
+    }
+
+    /// Ends a node at once and without a word.
+    pub fn kill(&mut self, place: usize) {
+        self.nodes.remove(place);
+    }
+
+    /// Runs a command on a node and gives its answer.
+    pub fn ask(&self, place: usize, command: &[&str]) -> String {
+        redis::cmd(command[0]).arg(&command[1..]).query(&mut self.connection(place)).expect("the node answers")
+    }
+
+    /// Runs a command on a node.
+    pub fn tell(&self, place: usize, command: &[&str]) {
+        redis::cmd(command[0]).arg(&command[1..]).exec(&mut self.connection(place)).expect("the node obeys");
+    }
+
+    fn try_tell(&self, place: usize, command: &[&str]) -> bool {
+        redis::cmd(command[0]).arg(&command[1..]).exec(&mut self.connection(place)).is_ok()
+    }
+
+    fn connection(&self, place: usize) -> redis::Connection {
+        redis::Client::open(self.nodes[place].url()).expect("a URL").get_connection().expect("the node answers")
+    }
+}
+
+fn start_node() -> Server {
+    // The default port of the bus lies 10,000 above, where there may be no port.
+    let bus = free_addr().port().to_string();
+    let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
+    Server::start_with(&[&options[..], &["--repl-diskless-sync-delay", "0"]].concat())
+}
+
+/// Where a node is met: address, port, port of its bus.
+fn bus(node: &Server) -> [String; 3] {
+    let mut connection = redis::Client::open(node.url()).expect("a URL").get_connection().expect("the node answers");
+    let (_, bus): (String, String) =
+        redis::cmd("CONFIG").arg("GET").arg("cluster-port").query(&mut connection).expect("the node has a bus");
+    [node.addr().ip().to_string(), node.addr().port().to_string(), bus]
+}

@@ -1,0 +1,62 @@
+//! What the crate logs, for tests on one thread.
+
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Event, Metadata, Subscriber};
+
+/// Collects every event on this thread as long as it lives.
+pub struct Logs {
+    lines: Lines,
+    _guard: DefaultGuard,
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<String>>);
+
+impl Logs {
+    /// Begins to collect.
+    pub fn collect() -> Self {
+        let lines = Lines::default();
+        Self { _guard: tracing::subscriber::set_default(lines.clone()), lines }
+    }
+
+    /// All that was logged so far, a line for each event: its level and its fields.
+    pub fn text(&self) -> String {
+        self.lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        struct Line<'a>(&'a mut String);
+        impl Visit for Line<'_> {
+            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+                let _ = write!(self.0, " {field}={value:?}");
+            }
+        }
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = write!(lines, "{}", event.metadata().level());
+        event.record(&mut Line(&mut lines));
+        lines.push('\n');
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
