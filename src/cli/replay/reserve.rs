@@ -86,7 +86,7 @@ pub(crate) struct Ended {
 pub(crate) enum Reserved {
     Granted(Vec<LimitState>),
     /// And the limits, by their place, that had room but for what was held.
-    Denied(Denial, Vec<usize>),
+    Denied(Box<Denial>, Vec<usize>),
 }
 
 impl Reserving {
@@ -126,7 +126,7 @@ impl Reserving {
             Decision::Denied(denial) => {
                 let by_holds = refused_for_holds(&denial, &estimate)?;
                 self.sums.denied_by_holds += u64::from(by_holds.len() == denial.refused_by.len());
-                return Ok(Reserved::Denied(denial, by_holds));
+                return Ok(Reserved::Denied(Box::new(denial), by_holds));
             }
         };
         let limits = hold.limits().to_vec();
