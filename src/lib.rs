@@ -26,6 +26,8 @@
 
 mod error;
 mod guard;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod model;
 pub mod ops;
 pub mod script;
