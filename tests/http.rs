@@ -22,7 +22,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use support::{START_MS, Server};
+use support::{Proxy, START_MS, Server, server_url};
 use tokio::sync::mpsc;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -267,34 +267,73 @@ async fn a_request_without_a_subject_is_answered_as_the_closure_says() {
     assert_eq!(calls.load(Ordering::Relaxed), 0);
 }
 
+/// Counts the errors that are logged on this thread.
+struct ErrorLog(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for ErrorLog {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR && metadata.target().starts_with("costguard::http")
+    }
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 #[tokio::test]
-async fn while_the_store_is_away_requests_are_refused_or_let_through_by_choice() {
+async fn while_the_store_is_away_requests_are_refused_or_let_through_by_choice_and_never_silently() {
+    let errors: Arc<AtomicUsize> = Arc::default();
+    let _logged = tracing::subscriber::set_default(ErrorLog(errors.clone()));
     let server = Server::start();
     let (guard, policy, calls) = (CostGuard::connect(&server.url()).await.unwrap(), daily(), Arc::default());
     let address = server.addr().to_string();
     drop(server);
-    let budget = |gate| BudgetLayer::new(gate, |_| Ok(Estimate::money("0.01")?));
-    let refused = budget(gate(&guard, &policy)).layer(counting(&calls)).oneshot(by_alice()).await.unwrap();
-    assert_eq!((refused.status().as_u16(), calls.load(Ordering::Relaxed)), (503, 0));
-    let problem = problem(refused).await;
-    assert_eq!(problem["title"], "Service Unavailable");
-    assert!(!problem.to_string().contains(&address), "where the store is, is not the client's to know: {problem}");
-
     let ids = service_fn(|request: Request<Body>| async move {
         let hold = request.extensions().get::<SharedHold>().unwrap();
         hold.observe(usd("0.01"));
         Ok::<_, Infallible>(Response::new(Body::from(format!("{:?} {}", hold.id(), hold.held(&Meter::COST)))))
     });
-    let open = gate(&guard, &policy).when_away(WhenAway::LetThrough);
-    let served = budget(open.clone()).layer(ids).oneshot(by_alice()).await.unwrap();
-    assert!(served.status().is_success() && served.headers().is_empty());
-    assert_eq!(served.into_body().collect().await.unwrap().to_bytes(), "None 0");
-
+    let budget = |gate| BudgetLayer::new(gate, |_| Ok(Estimate::money("0.01")?));
     let rate = |gate| RateLimitLayer::new(gate).amounts(|_| Ok(Amounts::cost(usd("0.01"))));
-    let refused = rate(gate(&guard, &policy)).layer(counting(&calls)).oneshot(by_alice()).await.unwrap();
-    assert_eq!(refused.status(), 503);
-    let served = rate(open).layer(counting(&calls)).oneshot(by_alice()).await.unwrap();
-    assert_eq!((served.status().as_u16(), calls.load(Ordering::Relaxed)), (200, 1));
+    let (closed, open) = (gate(&guard, &policy), gate(&guard, &policy).when_away(WhenAway::LetThrough));
+    let (refused, let_through, not_admitted, admitted) = tokio::join!(
+        budget(closed.clone()).layer(counting(&calls)).oneshot(by_alice()),
+        budget(open.clone()).layer(ids).oneshot(by_alice()),
+        rate(closed).layer(counting(&calls)).oneshot(by_alice()),
+        rate(open).layer(counting(&calls)).oneshot(by_alice()),
+    );
+    for refused in [refused.unwrap(), not_admitted.unwrap()] {
+        assert_eq!(refused.status(), 503);
+        let problem = problem(refused).await;
+        assert_eq!(problem["title"], "Service Unavailable");
+        assert!(!problem.to_string().contains(&address), "where the store is, is not the client's to know: {problem}");
+    }
+    let let_through = let_through.unwrap();
+    assert!(let_through.status().is_success() && let_through.headers().is_empty());
+    assert_eq!(let_through.into_body().collect().await.unwrap().to_bytes(), "None 0");
+    assert_eq!((admitted.unwrap().status().as_u16(), calls.load(Ordering::Relaxed)), (200, 1));
+    assert_eq!(errors.load(Ordering::Relaxed), 4, "one error in the log for each");
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_does_not_hold_back_the_end_of_a_stream_nor_lose_what_it_cost() {
+    let proxy = Proxy::start(&server_url()).await;
+    let guard = CostGuard::builder().prefix(&format!("http-hangs-{}:", uuid::Uuid::now_v7().simple()));
+    let guard = guard.connect(&proxy.url()).await.unwrap();
+    let (mut body, sender, hold) = streaming(&guard).await;
+    hold.observe(usd("0.02"));
+    proxy.stall();
+    drop(sender);
+    let end = tokio::time::timeout(Duration::from_secs(4), body.frame()).await;
+    assert!(end.expect("the body ends before the client's time is up").is_none());
+    proxy.resume();
+    assert_eq!(stands(&guard, &daily()).await, (usd("0.02"), Money::ZERO));
 }
 
 /// A handler that observes this much, if anything, and answers with this status.

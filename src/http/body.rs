@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::Future;
+use super::BoxFuture;
 use super::hold::Ending;
 
 pin_project! {
@@ -42,7 +42,7 @@ enum Stage<D, E> {
     /// The hold is open, and so is the body.
     Open(Ending),
     /// The hold is being settled. The last of the body comes after that.
-    Settling(Future<()>, Option<Result<Frame<D>, E>>),
+    Settling(BoxFuture<()>, Option<Result<Frame<D>, E>>),
     /// There is nothing to settle any more.
     Done,
 }

@@ -17,7 +17,7 @@ use super::fields::Fields;
 use super::gate::Gate;
 use super::hold::{Ending, SharedHold};
 use super::problem::Rejection;
-use super::{FromRequest, Future};
+use super::{BoxFuture, FromRequest};
 use crate::model::{Decision, Estimate};
 
 /// What a hold is ended with when nothing was observed and the response is no error.
@@ -122,7 +122,7 @@ where
 {
     type Response = Response<ResponseBody<B>>;
     type Error = S::Error;
-    type Future = Future<Result<Self::Response, S::Error>>;
+    type Future = BoxFuture<Result<Self::Response, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)

@@ -78,4 +78,4 @@ use http::request::Parts;
 type FromRequest<T> = Arc<dyn Fn(&Parts) -> Result<T, Rejection> + Send + Sync>;
 
 /// The future of a layer's service.
-type Future<T> = Pin<Box<dyn std::future::Future<Output = T> + Send>>;
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;

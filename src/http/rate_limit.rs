@@ -15,7 +15,7 @@ use super::body::ResponseBody;
 use super::fields::Fields;
 use super::gate::Gate;
 use super::problem::Rejection;
-use super::{FromRequest, Future};
+use super::{BoxFuture, FromRequest};
 use crate::model::{Amounts, Decision};
 
 /// Admits each request by a policy before the service sees it, with [`CostGuard::admit`](crate::CostGuard::admit): one request
@@ -81,7 +81,7 @@ where
 {
     type Response = Response<ResponseBody<B>>;
     type Error = S::Error;
-    type Future = Future<Result<Self::Response, S::Error>>;
+    type Future = BoxFuture<Result<Self::Response, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
