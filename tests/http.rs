@@ -19,6 +19,7 @@ use costguard::http::{
 use costguard::store::ManualClock;
 use costguard::{Amounts, CostGuard, Counter, Estimate, Limit, Meter, Money, Policy, Subject, Window};
 use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body as _;
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
@@ -321,11 +322,31 @@ async fn while_the_store_is_away_requests_are_refused_or_let_through_by_choice_a
     assert_eq!(errors.load(Ordering::Relaxed), 4, "one error in the log for each");
 }
 
+/// A guard on the shared server, behind a proxy.
+async fn proxied() -> (Proxy, CostGuard) {
+    let proxy = Proxy::start(&server_url()).await;
+    let builder = CostGuard::builder().prefix(&format!("http-{}:", uuid::Uuid::now_v7().simple()));
+    let guard = builder.connect(&proxy.url()).await.unwrap();
+    (proxy, guard)
+}
+
+#[tokio::test]
+async fn the_last_of_a_body_comes_after_its_settlement() {
+    let (proxy, guard) = proxied().await;
+    let budget = BudgetLayer::new(gate(&guard, &daily()), |_| Ok(Estimate::money("0.30")?));
+    let mut body = budget.layer(counting(&Arc::default())).oneshot(by_alice()).await.unwrap().into_body();
+    proxy.stall();
+    let early = tokio::time::timeout(Duration::from_millis(1), body.frame()).await;
+    assert!(early.is_err() && !body.is_end_stream(), "not while it is being settled");
+    proxy.resume();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "served");
+    let state = &guard.peek(&daily(), &alice()).await.unwrap()[0];
+    assert_eq!((state.used, state.held, body.is_end_stream()), (300_000_000, 0, true));
+}
+
 #[tokio::test]
 async fn a_store_that_hangs_does_not_hold_back_the_end_of_a_stream_nor_lose_what_it_cost() {
-    let proxy = Proxy::start(&server_url()).await;
-    let guard = CostGuard::builder().prefix(&format!("http-hangs-{}:", uuid::Uuid::now_v7().simple()));
-    let guard = guard.connect(&proxy.url()).await.unwrap();
+    let (proxy, guard) = proxied().await;
     let (mut body, sender, hold) = streaming(&guard).await;
     hold.observe(usd("0.02"));
     proxy.stall();
