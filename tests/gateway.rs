@@ -22,7 +22,7 @@ use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use model::{chunk, event};
+use model::word_event as word;
 use router::Gateway;
 use serde_json::{Value, json};
 use support::Server;
@@ -270,10 +270,6 @@ fn scripted() -> (Router, mpsc::Receiver<Sender<Bytes, io::Error>>) {
         Body::new(body)
     };
     (Router::new().route("/v1/chat/completions", post(complete)), given)
-}
-
-fn word(text: &str) -> Bytes {
-    event(&chunk(json!([{"index": 0, "delta": {"content": text}}]), Value::Null))
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::{Json, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Router, body::Body};
 use http_body_util::channel::{Channel, Sender};
 use serde_json::{Value, json};
 
@@ -18,7 +19,7 @@ pub(crate) fn router(pause: Duration) -> Router {
 /// Tokens of a text by this model's tokenizer. In front of a real model use its own, or a bound: no token is shorter than a
 /// byte.
 pub(crate) fn count_tokens(text: &str) -> u64 {
-    text.split_whitespace().map(|_| 1).sum()
+    text.split_whitespace().count() as u64
 }
 
 /// What the messages of a request say.
@@ -35,47 +36,41 @@ async fn complete(State(pause): State<Duration>, Json(request): Json<Value>) -> 
     }
     let most = request["max_tokens"].as_u64().and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
     let words: Vec<_> = prompt.split_whitespace().take(most).map(str::to_owned).collect();
-    let (input, output) = (count_tokens(&prompt), words.len());
-    let usage = json!({
-        "prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output as u64,
-    });
-    if request["stream"] != true {
-        return Json(json!({
-            "object": "chat.completion",
-            "model": request["model"],
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": words.join(" ")}, "finish_reason": "stop"}],
-            "usage": usage,
-        }))
-        .into_response();
+    let (input, output) = (count_tokens(&prompt), words.len() as u64);
+    let usage = json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output});
+    if request["stream"] == true {
+        let (sender, body) = Channel::new(1);
+        tokio::spawn(stream(sender, words, usage, pause));
+        return ([(header::CONTENT_TYPE, "text/event-stream")], Body::new(body)).into_response();
     }
-    let (mut sender, body) = Channel::new(1);
-    tokio::spawn(async move { stream(&mut sender, &words, usage, pause).await });
-    ([(header::CONTENT_TYPE, "text/event-stream")], Body::new(body)).into_response()
+    let message = json!({"role": "assistant", "content": words.join(" ")});
+    Json(json!({
+        "object": "chat.completion",
+        "model": request["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": usage,
+    }))
+    .into_response()
 }
 
 /// Sends the answer as server-sent events, the usage last; `None` when nobody listens any more.
-async fn stream(sender: &mut Sender<axum::body::Bytes>, words: &[String], usage: Value, pause: Duration) -> Option<()> {
+async fn stream(mut sender: Sender<Bytes>, words: Vec<String>, usage: Value, pause: Duration) -> Option<()> {
     for word in words {
-        sender
-            .send_data(event(&chunk(json!([{"index": 0, "delta": {"content": format!("{word} ")}}]), Value::Null)))
-            .await
-            .ok()?;
+        sender.send_data(word_event(&format!("{word} "))).await.ok()?;
         tokio::time::sleep(pause).await;
     }
-    sender
-        .send_data(event(&chunk(json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]), Value::Null)))
-        .await
-        .ok()?;
-    sender.send_data(event(&chunk(json!([]), usage))).await.ok()?;
+    let stop = json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]);
+    sender.send_data(event(stop, Value::Null)).await.ok()?;
+    sender.send_data(event(json!([]), usage)).await.ok()?;
     sender.send_data("data: [DONE]\n\n".into()).await.ok()
 }
 
-/// A `chat.completion.chunk`.
-pub(crate) fn chunk(choices: Value, usage: Value) -> Value {
-    json!({"object": "chat.completion.chunk", "choices": choices, "usage": usage})
+/// A part of an answer.
+pub(crate) fn word_event(text: &str) -> Bytes {
+    event(json!([{"index": 0, "delta": {"content": text}}]), Value::Null)
 }
 
-/// A server-sent event.
-pub(crate) fn event(data: &Value) -> axum::body::Bytes {
-    format!("data: {data}\n\n").into()
+fn event(choices: Value, usage: Value) -> Bytes {
+    let chunk = json!({"object": "chat.completion.chunk", "choices": choices, "usage": usage});
+    format!("data: {chunk}\n\n").into()
 }

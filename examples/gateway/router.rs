@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Request, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -46,6 +47,7 @@ struct Shared {
 struct Call {
     model: String,
     prompt_tokens: u64,
+    /// The most that all its answers may have together.
     max_tokens: u64,
     /// As it goes to the model.
     request: Value,
@@ -73,17 +75,15 @@ pub(crate) fn router(gateway: Gateway) -> Router {
 }
 
 /// Reads the body before the budget is asked, for the estimate depends on it.
-async fn read_call(mut request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    let call = match to_bytes(body, MAX_BODY_BYTES).await {
-        Ok(bytes) => Call::read(&bytes),
-        Err(_) => Err(Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the most is {MAX_BODY_BYTES} bytes"))),
+async fn read_call(request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let Ok(bytes) = to_bytes(body, MAX_BODY_BYTES).await else {
+        return respond(Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the most is {MAX_BODY_BYTES} bytes")));
     };
-    match call {
+    match Call::read(&bytes) {
         Ok(call) => {
-            request = Request::from_parts(parts, Body::empty());
-            request.extensions_mut().insert(call);
-            next.run(request).await
+            parts.extensions.insert(call);
+            next.run(Request::from_parts(parts, Body::empty())).await
         }
         Err(rejection) => respond(rejection),
     }
@@ -95,10 +95,11 @@ impl Call {
             .map_err(|err| Rejection::bad_request(format!("the body is no JSON: {err}")))?;
         let model = request["model"].as_str().ok_or_else(|| Rejection::bad_request("`model` is missing"))?.to_owned();
         let asked = ["max_completion_tokens", "max_tokens"].into_iter().find_map(|field| request[field].as_u64());
-        let max_tokens = asked.unwrap_or(DEFAULT_MAX_TOKENS);
         if asked.is_none() {
-            request["max_tokens"] = max_tokens.into();
+            request["max_tokens"] = DEFAULT_MAX_TOKENS.into();
         }
+        let choices = request["n"].as_u64().unwrap_or(1);
+        let max_tokens = asked.unwrap_or(DEFAULT_MAX_TOKENS).saturating_mul(choices);
         let prompt_tokens = count_tokens(&prompt(&request));
         if request["stream"] == true {
             // Or its last chunk would not say what is billed.
@@ -113,41 +114,32 @@ async fn complete(
     Extension(call): Extension<Call>,
     Extension(hold): Extension<SharedHold>,
 ) -> Response {
-    let request = axum::http::Request::post(shared.model_url)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::from(call.request.to_string()));
+    let body = Full::from(call.request.to_string());
+    let request = axum::http::Request::post(shared.model_url).header(CONTENT_TYPE, "application/json").body(body);
     let Ok(request) = request else { return bad_gateway() };
     let Ok(answer) = shared.client.request(request).await else { return bad_gateway() };
-    let (parts, body) = answer.into_parts();
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = parts.status;
-    response
-        .headers_mut()
-        .extend(parts.headers.get(header::CONTENT_TYPE).map(|kind| (header::CONTENT_TYPE, kind.clone())));
+    let (mut parts, body) = answer.into_parts();
+    // The model's own limits and framing are not the client's.
+    parts.headers = parts.headers.remove(CONTENT_TYPE).into_iter().map(|kind| (CONTENT_TYPE, kind)).collect();
     if !parts.status.is_success() {
         // Nothing was observed, so the hold is released.
-        return response.map(|_| Body::new(body));
+        return Response::from_parts(parts, Body::new(body));
     }
 
     let usage = Usage::new(call.prompt_tokens, 0);
     let mut tally = Tally { hold, prices: shared.prices, model: call.model, usage, line: Vec::new() };
     tally.observe();
     if call.request["stream"] == true {
-        return response.map(|_| {
-            Body::new(body.map_frame(move |frame| {
-                frame.data_ref().into_iter().for_each(|bytes| tally.read_events(bytes));
-                frame
-            }))
+        let body = body.map_frame(move |frame| {
+            frame.data_ref().into_iter().for_each(|bytes| tally.read_events(bytes));
+            frame
         });
+        return Response::from_parts(parts, Body::new(body));
     }
-    match body.collect().await {
-        Ok(body) => {
-            let bytes = body.to_bytes();
-            tally.read(&bytes);
-            response.map(|_| bytes.into())
-        }
-        Err(_) => bad_gateway(),
-    }
+    let Ok(body) = body.collect().await else { return bad_gateway() };
+    let bytes = body.to_bytes();
+    tally.read(&bytes);
+    Response::from_parts(parts, bytes.into())
 }
 
 /// What a call has cost so far.
