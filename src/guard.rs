@@ -380,6 +380,12 @@ impl CostGuard {
         }
     }
 
+    /// The store's time as far as this guard knows it, in milliseconds since the epoch.
+    #[cfg(feature = "http")]
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.engine.now_ms()
+    }
+
     fn request<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: Amounts) -> Request<'a> {
         Request { engine: &self.engine, policy, subject, amounts, id: None, at: None }
     }

@@ -20,12 +20,16 @@
 //! [`peek`](CostGuard::peek) and [`statement`](CostGuard::statement) look, [`count`](CostGuard::count) counts with a TTL,
 //! [`adjust`](CostGuard::adjust) corrects by hand. Each takes an operation id, so that a retry happens once.
 //!
+//! With the feature `http`, the layers of the module `http` put budgets and rate limits in front of a service.
+//!
 //! # What it does not do
 //! It does not meter calls or talk to models, it is no Redis client for other data, and it does not keep an audit trail
 //! beyond the window's counters and their corrections.
 
 mod error;
 mod guard;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod model;
 pub mod ops;
 pub mod script;

@@ -1,0 +1,228 @@
+//! Header fields that say where the limits stand: those of draft-ietf-httpapi-ratelimit-headers-11, and those of OpenAI.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::model::{Denial, LimitState, Meter};
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// OpenAI's own clients try a 429 again unless it says `false`.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// The meters that OpenAI has fields for, and their names: limit, remaining, reset.
+/// Source: <https://platform.openai.com/docs/guides/rate-limits#rate-limits-in-headers>
+const OPENAI: [(Meter, [HeaderName; 3]); 2] = [
+    (
+        Meter::REQUESTS,
+        [
+            HeaderName::from_static("x-ratelimit-limit-requests"),
+            HeaderName::from_static("x-ratelimit-remaining-requests"),
+            HeaderName::from_static("x-ratelimit-reset-requests"),
+        ],
+    ),
+    (
+        Meter::TOKENS,
+        [
+            HeaderName::from_static("x-ratelimit-limit-tokens"),
+            HeaderName::from_static("x-ratelimit-remaining-tokens"),
+            HeaderName::from_static("x-ratelimit-reset-tokens"),
+        ],
+    ),
+];
+
+/// The largest integer of a structured field (RFC 9651, section 3.3.1).
+const MAX_INTEGER: i64 = 999_999_999_999_999;
+
+/// What must not stand in the string of a structured field (RFC 9651, section 3.3.3), and the escape itself.
+const NOT_IN_STRING: &AsciiSet = &CONTROLS.add(b'"').add(b'\\');
+
+/// Which limits are shown, and how.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Style {
+    pub(super) openai: bool,
+    pub(super) hidden: Arc<[String]>,
+}
+
+/// Fields of one answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields {
+    /// Lists, which several layers add to.
+    added: Vec<(HeaderName, HeaderValue)>,
+    /// Single values, which the outermost layer sets.
+    set: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// A limit that is shown: how far it goes, what is left, and how long until there is more.
+struct Shown<'a> {
+    state: &'a LimitState,
+    limit: i64,
+    remaining: i64,
+    reset: Option<Duration>,
+}
+
+impl Style {
+    pub(super) fn shows(&self, state: &LimitState) -> bool {
+        !self.hidden.iter().any(|kind| kind == state.scope.kind())
+    }
+
+    /// The fields of a granted request.
+    pub(super) fn granted(&self, limits: &[LimitState], now_ms: i64) -> Fields {
+        self.fields(limits.iter().filter_map(|state| shown(state, now_ms)))
+    }
+
+    /// The fields of a denied request. The limit that binds has more when `Retry-After` says, be it before its window ends.
+    pub(super) fn denied(&self, denial: &Denial, now_ms: i64) -> Fields {
+        let mut fields = self.fields(denial.limits.iter().filter_map(|state| {
+            let mut shown = shown(state, now_ms)?;
+            if *state == denial.limit {
+                shown.reset = denial.retry_after.or(shown.reset);
+            }
+            Some(shown)
+        }));
+        if self.openai && denial.retry_after.is_none() {
+            fields.set.push((SHOULD_RETRY, HeaderValue::from_static("false")));
+        }
+        fields
+    }
+
+    fn fields<'a>(&self, limits: impl Iterator<Item = Shown<'a>>) -> Fields {
+        let limits: Vec<_> = limits.filter(|limit| self.shows(limit.state)).collect();
+        let mut fields = Fields::default();
+        if !limits.is_empty() {
+            fields.add(RATE_LIMIT_POLICY, limits.iter().map(policy_item));
+            fields.add(RATE_LIMIT, limits.iter().map(limit_item));
+        }
+        if self.openai {
+            for (meter, names) in OPENAI {
+                let tightest =
+                    limits.iter().filter(|limit| limit.state.meter == meter).min_by_key(|limit| limit.remaining);
+                tightest.into_iter().for_each(|limit| fields.set_openai(names.clone(), limit));
+            }
+        }
+        fields
+    }
+}
+
+impl Fields {
+    pub(super) fn write(self, headers: &mut HeaderMap) {
+        for (name, value) in self.added {
+            headers.append(name, value);
+        }
+        for (name, value) in self.set {
+            headers.insert(name, value);
+        }
+    }
+
+    fn add(&mut self, name: HeaderName, items: impl Iterator<Item = String>) {
+        let list = items.collect::<Vec<_>>().join(", ");
+        // The items are ASCII.
+        self.added.extend(HeaderValue::try_from(list).ok().map(|value| (name, value)));
+    }
+
+    fn set_openai(&mut self, [limit, remaining, reset]: [HeaderName; 3], shown: &Shown<'_>) {
+        self.set.push((limit, shown.limit.into()));
+        self.set.push((remaining, shown.remaining.into()));
+        let text = shown.reset.map(go_duration).and_then(|text| HeaderValue::try_from(text).ok());
+        self.set.extend(text.map(|text| (reset, text)));
+    }
+}
+
+fn shown(state: &LimitState, now_ms: i64) -> Option<Shown<'_>> {
+    let (limit, remaining) = (state.limit?, state.remaining()?);
+    // Clocks differ: no window has more left than its length.
+    let left_ms = state.span_ms.1.saturating_sub(now_ms.max(state.span_ms.0));
+    let reset = state.resets_at().map(|_| Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)));
+    Some(Shown { state, limit, remaining, reset })
+}
+
+/// What the limit is called in fields and problems: `user-cost-day`.
+pub(super) fn policy_name(state: &LimitState) -> String {
+    let name = format!("{}-{}-{}", state.scope.kind(), state.meter, state.window);
+    utf8_percent_encode(&name, NOT_IN_STRING).to_string()
+}
+
+/// `"user-requests-minute";q=60;w=60`
+fn policy_item(shown: &Shown<'_>) -> String {
+    let Shown { state, limit, .. } = shown;
+    let mut item = format!("\"{}\";q={}", policy_name(state), quota(&state.meter, *limit));
+    if state.meter == Meter::COST {
+        item.push_str(";qu=\"micro-usd\"");
+    } else if state.meter != Meter::REQUESTS {
+        let unit = utf8_percent_encode(state.meter.as_str(), NOT_IN_STRING);
+        item.extend([";qu=\"", &unit.to_string(), "\""]);
+    }
+    if state.resets_at().is_some() {
+        let window_ms = state.span_ms.1.saturating_sub(state.span_ms.0);
+        item.extend([";w=", &(window_ms / 1000).max(1).to_string()]);
+    }
+    item
+}
+
+/// `"user-requests-minute";r=59;t=12`
+fn limit_item(shown: &Shown<'_>) -> String {
+    let Shown { state, remaining, reset, .. } = shown;
+    let mut item = format!("\"{}\";r={}", policy_name(state), quota(&state.meter, *remaining));
+    if let Some(reset) = reset {
+        item.extend([";t=", &reset.as_millis().div_ceil(1000).to_string()]);
+    }
+    item
+}
+
+/// An amount in the unit of the fields: millionths of a dollar for money.
+fn quota(meter: &Meter, amount: i64) -> i64 {
+    let amount = if *meter == Meter::COST { amount / 1000 } else { amount };
+    amount.min(MAX_INTEGER)
+}
+
+/// As Go prints durations, and LLM clients read them: `120ms`, `1s`, `6m0s`, `1h0m0.5s`.
+fn go_duration(duration: Duration) -> String {
+    let (seconds, ms) = (duration.as_secs(), duration.subsec_millis());
+    match (seconds, ms) {
+        (0, 0) => return "0s".to_owned(),
+        (0, ms) => return format!("{ms}ms"),
+        _ => {}
+    }
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    let prefix = match (hours, minutes) {
+        (0, 0) => String::new(),
+        (0, minutes) => format!("{minutes}m"),
+        (hours, minutes) => format!("{hours}h{minutes}m"),
+    };
+    let fraction = format!(".{ms:03}");
+    format!("{prefix}{}{}s", seconds % 60, fraction.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_go_prints_them() {
+        let cases = [
+            (0, "0s"),
+            (120, "120ms"),
+            (1_000, "1s"),
+            (1_500, "1.5s"),
+            (59_999, "59.999s"),
+            (90_951, "1m30.951s"),
+            (360_000, "6m0s"),
+            (3_600_010, "1h0m0.01s"),
+            (86_400_000, "24h0m0s"),
+        ];
+        for (ms, text) in cases {
+            assert_eq!(go_duration(Duration::from_millis(ms)), text);
+        }
+    }
+
+    #[test]
+    fn integers_of_a_field_end_at_fifteen_digits() {
+        assert_eq!(quota(&Meter::COST, 1_999), 1);
+        assert_eq!(quota(&Meter::COST, i64::MAX), MAX_INTEGER);
+        assert_eq!(quota(&Meter::TOKENS, i64::MAX), MAX_INTEGER);
+    }
+}
