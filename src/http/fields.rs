@@ -152,12 +152,18 @@ fn policy_item(shown: &Shown<'_>) -> String {
     let mut item = format!("\"{}\";q={}", policy_name(state), quota(&state.meter, *limit));
     if state.meter == Meter::COST {
         item.push_str(";qu=\"micro-usd\"");
+    } else if state.meter == Meter::CONCURRENCY {
+        // Registered by the draft.
+        item.push_str(";qu=\"concurrent-requests\"");
     } else if state.meter != Meter::REQUESTS {
         let unit = utf8_percent_encode(state.meter.as_str(), NOT_IN_STRING);
         item.extend([";qu=\"", &unit.to_string(), "\""]);
     }
-    if state.resets_at().is_some() {
-        let window_ms = state.span_ms.1.saturating_sub(state.span_ms.0);
+    let window_ms = match state.window.per().rate_period() {
+        Some(period) => Some(period.us() / 1000),
+        None => state.resets_at().map(|_| state.span_ms.1.saturating_sub(state.span_ms.0)),
+    };
+    if let Some(window_ms) = window_ms {
         item.extend([";w=", &(window_ms / 1000).max(1).to_string()]);
     }
     item

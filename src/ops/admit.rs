@@ -22,7 +22,7 @@ impl Admit<'_> {
 
     fn call(&self, now_ms: i64) -> Result<(Plan, ScriptCall)> {
         let Request { engine, policy, subject, amounts, .. } = &self.request;
-        let mut plan = Plan::of_amounts(engine, policy, subject, now_ms, amounts)?;
+        let mut plan = Plan::of_amounts(engine, policy, subject, now_ms, amounts)?.with_rules(engine, subject);
         if let Some(limit) = policy.limits().iter().find(|limit| limit.counter().window().per() == Per::Open) {
             return Err(Error::invalid(format!(
                 "`{}` counts what is open, and what is admitted has no end; use reserve, and settle or release the hold",

@@ -34,6 +34,7 @@ pub struct StatementLine {
 impl Look<'_> {
     fn call(&self, now_ms: i64) -> Result<(Plan, ScriptCall)> {
         let plan = Plan::new(self.engine, self.policy, self.subject, now_ms, |_| Ok(0))?;
+        let plan = plan.with_rules(self.engine, self.subject);
         let counters = || plan.counters().map(|(_, _, entry)| entry.key.as_str());
         let mut keys = Vec::with_capacity(2 * plan.entries.len() + 2);
         keys.extend(counters().map(str::to_owned));

@@ -26,9 +26,15 @@ pub(crate) struct Plan {
     /// The latest start and the earliest end among the windows.
     span_ms: (i64, i64),
     renews: bool,
-    /// The key that is there while any limit of the root is overridden, or any scope blocked.
+    rules: Rules,
+}
+
+/// Where the overrides and blocks of the root are; empty for what is no decision.
+#[derive(Debug, Default)]
+struct Rules {
+    /// The key that is there while there are any.
     ruled_key: String,
-    /// The key of those rules, and what to ask it, when the root is known to have some.
+    /// The key of the rules, and what to ask it, when the root is known to have some.
     asked: Option<(String, String)>,
 }
 
@@ -109,12 +115,17 @@ impl Plan {
             renews |= counter.window().per() == Per::Total;
             entries.push(Entry { scope, key, span_ms, expiry, amount, part: None });
         }
-        let (span_ms, ruled_key) = ((latest_start_ms, earliest_end_ms), subject.own_key(&engine.prefix, "ruled"));
-        let mut plan = Self { policy: policy.clone(), entries, span_ms, renews, ruled_key, asked: None };
-        if engine.rules.are_under(&plan.ruled_key) {
-            plan.asked = Some((subject.own_key(&engine.prefix, "rules"), plan.questions(subject)));
+        let span_ms = (latest_start_ms, earliest_end_ms);
+        Ok(Self { policy: policy.clone(), entries, span_ms, renews, rules: Rules::default() })
+    }
+
+    /// For a decision: with the overrides and blocks of the root.
+    pub(crate) fn with_rules(mut self, engine: &Engine, subject: &Subject) -> Self {
+        self.rules.ruled_key = subject.own_key(&engine.prefix, "ruled");
+        if engine.rules.are_under(&self.rules.ruled_key) {
+            self.rules.asked = Some((subject.own_key(&engine.prefix, "rules"), self.questions(subject)));
         }
-        Ok(plan)
+        self
     }
 
     /// As [`new`](Self::new), with the amounts of a request.
@@ -154,7 +165,7 @@ impl Plan {
 
     /// The key by which the engine knows the root.
     pub(crate) fn root(&self) -> &str {
-        &self.ruled_key
+        &self.rules.ruled_key
     }
 
     fn each(&self) -> impl Iterator<Item = (usize, &Limit, &Entry)> {
@@ -177,13 +188,17 @@ impl Plan {
 
     /// One letter a counter: how the scripts know where counters end.
     pub(crate) fn letters(&self) -> String {
-        "c".repeat(self.counters().count())
+        counter_letters(self.counters().count())
     }
 
     /// `latest_start_s, earliest_end_s`: ten digits each.
     pub(crate) fn write_span(&self, args: &mut Vec<String>) {
-        let seconds = |ms: i64| format!("{:010}", (ms / 1000).clamp(0, NEVER_S));
-        args.extend([seconds(self.span_ms.0), seconds(self.span_ms.1)]);
+        let ten_digits = |ms: i64| match (ms / 1000).clamp(0, NEVER_S) {
+            // Every time since 2001 has them.
+            seconds @ 1_000_000_000.. => seconds.to_string(),
+            seconds => format!("{seconds:010}"),
+        };
+        args.extend([ten_digits(self.span_ms.0), ten_digits(self.span_ms.1)]);
     }
 
     /// `counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)...`
@@ -229,7 +244,7 @@ impl Plan {
         keys.extend(counters().map(str::to_owned));
         keys.extend(counters().map(|key| [key, ":held"].concat()));
         keys.extend(self.state_keys());
-        keys.push(self.ruled_key.clone());
+        keys.push(self.rules.ruled_key.clone());
         keys.extend(middle);
         keys.extend(counters().map(|key| [key, ":holds"].concat()));
         keys.extend(self.rules_key());
@@ -237,16 +252,16 @@ impl Plan {
     }
 
     pub(crate) fn ruled_key(&self) -> String {
-        self.ruled_key.clone()
+        self.rules.ruled_key.clone()
     }
 
     pub(crate) fn rules_key(&self) -> Option<String> {
-        self.asked.as_ref().map(|(key, _)| key.clone())
+        self.rules.asked.as_ref().map(|(key, _)| key.clone())
     }
 
     /// What to ask the rules: empty while there are none as far as we know.
     pub(crate) fn asked(&self) -> &str {
-        self.asked.as_ref().map_or("", |(_, asked)| asked)
+        self.rules.asked.as_ref().map_or("", |(_, asked)| asked)
     }
 
     fn questions(&self, subject: &Subject) -> String {
@@ -526,6 +541,13 @@ enum Taken {
     Included,
     /// They were added to `held` after it was read.
     Held,
+}
+
+/// One letter a counter.
+pub(crate) fn counter_letters(count: usize) -> String {
+    const LETTERS: &str = "cccccccccccccccccccccccccccccccc";
+    const { assert!(LETTERS.len() == crate::model::MAX_LIMITS) };
+    LETTERS[..count.min(LETTERS.len())].to_owned()
 }
 
 /// Text that is the same for a repeat of a request and differs for another request: what the receipt is checked by.

@@ -4,6 +4,7 @@ use super::HeldAmount;
 use crate::error::{Error, Result};
 use crate::model::{Meter, Per};
 use crate::ops::engine::unexpected;
+use crate::ops::plan::counter_letters;
 
 /// The most bytes of all tags, encoded.
 const MAX_TAGS_BYTES: usize = 400;
@@ -99,7 +100,7 @@ impl Record {
 
     /// One letter a counter: how the scripts know where counters end.
     pub(crate) fn letters(&self) -> String {
-        "c".repeat(self.counters().count())
+        counter_letters(self.counters().count())
     }
 
     /// Bucket names have thirteen digits.

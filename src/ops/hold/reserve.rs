@@ -60,7 +60,8 @@ impl<'a> Reserve<'a> {
     }
 
     fn call(&self, id: &str, now_ms: i64) -> Result<(Plan, ScriptCall)> {
-        let mut plan = Plan::of_amounts(self.engine, self.policy, self.subject, now_ms, self.estimate.amounts())?;
+        let plan = Plan::of_amounts(self.engine, self.policy, self.subject, now_ms, self.estimate.amounts())?;
+        let mut plan = plan.with_rules(self.engine, self.subject);
         if let Some((meter, part)) = self.part() {
             plan.take_part(meter, part);
         }
