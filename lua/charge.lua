@@ -1,7 +1,7 @@
 #!lua
 -- charge: adds amounts to counters and takes them from rates, whatever their limits.
 -- KEYS    counter..., state..., [receipt]
--- ARGV    counters, latest_start_s, earliest_end_s, (amount, expiry)..., (amount, limit, span_us, how)..., [now_ms, touch, receipt_ttl_ms, fingerprint, -]
+-- ARGV    latest_start_s, earliest_end_s, (amount, expiry)..., (amount, limit, span_us, how)..., [now_ms, touch, receipt_ttl_ms, fingerprint, -]
 -- REPLY   OK [now_s us (state)...] used...
 -- REPLY   STALE now_s
 -- REPLY   REPLAY reply
@@ -11,13 +11,13 @@
 -- `used` is from after the charge. States are as in admit.
 
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
-local count, now_ms, touch, receipt_ttl_ms, fingerprint = #ARGV[1], '', '', '', ''
-local states, receipt = (#ARGV - 3 - 2 * count) / 4, nil
+local states, now_ms, touch, receipt_ttl_ms, fingerprint, receipt = (#ARGV - 2 * #KEYS - 2) / 2, '', '', '', '', nil
 if states % 1 ~= 0 then
-  states = states - 1.25
   now_ms, touch, receipt_ttl_ms, fingerprint = unpack(ARGV, #ARGV - 4)
-  receipt = KEYS[count + states + 1]
+  receipt = fingerprint ~= '' and KEYS[#KEYS] or nil
+  states = states - 2.5 + (receipt and 1 or 0)
 end
+local count = #KEYS - states - (receipt and 1 or 0)
 
 if receipt then
   -- @include receipt
@@ -25,10 +25,10 @@ if receipt then
   if answered then return answered end
 end
 -- @include now
-if now_s < ARGV[2] or now_s >= ARGV[3] then return 'STALE ' .. now_s end
+if now_s < ARGV[1] or now_s >= ARGV[2] then return 'STALE ' .. now_s end
 
 for i = 1, count do
-  local amount, expiry = ARGV[2 + 2 * i], tonumber(ARGV[3 + 2 * i])
+  local amount, expiry = ARGV[1 + 2 * i], tonumber(ARGV[2 + 2 * i])
   if amount ~= '0' and not find(amount, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID amount ' .. i) end
   if not (expiry and expiry >= 1 and expiry <= 9e15) then return redis.error_reply('COSTGUARD_INVALID expiry ' .. i) end
 end
@@ -39,7 +39,7 @@ if count > 1 or states > 0 then
   -- @include integer
   texts, words, sums = call('MGET', unpack(KEYS, 1, count + states)), '', {}
   for i = 1, count do
-    local key, text, amount = KEYS[i], texts[i], ARGV[2 + 2 * i]
+    local key, text, amount = KEYS[i], texts[i], ARGV[1 + 2 * i]
     -- MGET passes over a key of another type as if it were not there.
     if not text and call('EXISTS', key) == 0 then text = '0' end
     if text ~= '0' and not (text and find(text, '^-?[1-9]%d*$')) then
@@ -54,7 +54,7 @@ if count > 1 or states > 0 then
     end
   end
   if states > 0 then
-    local state_keys, state_args, forced = count, 3 + 2 * count, true
+    local state_keys, state_args, forced = count, 2 + 2 * count, true
     -- @include states
     -- @include take
   end
@@ -62,7 +62,7 @@ end
 
 local reply = states > 0 and 'OK ' .. now_s .. ' ' .. us .. ' ' .. string.sub(words, 1, -2) or 'OK'
 for i = 1, count do
-  local key, amount = KEYS[i], ARGV[2 + 2 * i]
+  local key, amount = KEYS[i], ARGV[1 + 2 * i]
   local used = redis.pcall('INCRBY', key, amount)
   if type(used) == 'table' then
     if find(used.err, 'overflow', 1, true) then return redis.error_reply('COSTGUARD_OVERFLOW ' .. key .. ' would leave the 64-bit range') end
@@ -71,7 +71,7 @@ for i = 1, count do
   local first = used == amount + 0
   if first or touch ~= '' then
     -- @include expiry
-    expire(key, ARGV[3 + 2 * i], first, now_ms)
+    expire(key, ARGV[2 + 2 * i], first, now_ms)
   end
   -- '%d' and not `..` alone, which writes every number as one that may have a fraction: 7 % of a charge.
   reply = reply .. ' ' .. (used < 1e14 and used > -1e14 and string.format('%d', used) or call('GET', key))

@@ -34,7 +34,6 @@ impl Charge<'_> {
             )));
         }
         let mut args = Vec::with_capacity(plan.entries.len() * 4 + 9);
-        args.push(plan.letters());
         plan.write_span(&mut args);
         for (_, _, entry) in plan.counters() {
             args.extend([entry.amount.to_string(), entry.expiry.clone()]);

@@ -100,7 +100,7 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         name: "charge",
         purpose: "adds amounts to counters and takes them from rates, whatever their limits.",
         keys: "counter..., state..., [receipt]",
-        args: "counters, latest_start_s, earliest_end_s, (amount, expiry)..., (amount, limit, span_us, how)..., [now_ms, touch, receipt_ttl_ms, fingerprint, -]",
+        args: "latest_start_s, earliest_end_s, (amount, expiry)..., (amount, limit, span_us, how)..., [now_ms, touch, receipt_ttl_ms, fingerprint, -]",
         reply: &["OK [now_s us (state)...] used...", "STALE now_s", "REPLAY reply"],
         errors: "CONFLICT CORRUPT INVALID OVERFLOW",
         flags: "",
