@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// How a rate forgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Rate { burst: Option<i64> },
     Sliding,
     Log,
@@ -12,7 +12,7 @@ pub enum Kind {
 
 /// One rate. Times are microseconds.
 #[derive(Clone, Debug)]
-pub struct Model {
+pub(crate) struct Model {
     kind: Kind,
     limit: i128,
     span: i128,
@@ -27,7 +27,7 @@ pub struct Model {
 
 /// What a request is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     Granted {
         used: i64,
         remaining: i64,
@@ -41,7 +41,7 @@ pub enum Verdict {
 }
 
 impl Model {
-    pub fn new(kind: Kind, limit: i64, span_us: i64) -> Self {
+    pub(crate) fn new(kind: Kind, limit: i64, span_us: i64) -> Self {
         let (limit, span) = (limit.into(), span_us.into());
         Self { kind, limit, span, expected: 0, windows: BTreeMap::new(), newest: 0, times: Vec::new() }
     }
@@ -76,7 +76,7 @@ impl Model {
         }
     }
 
-    pub fn stands(&self, now: i64) -> (i64, i64) {
+    pub(crate) fn stands(&self, now: i64) -> (i64, i64) {
         let used = self.used_at(now.into());
         (int(used), int((self.most() - used).max(0)))
     }
@@ -108,7 +108,7 @@ impl Model {
         Some(u64::try_from(high - now).unwrap())
     }
 
-    pub fn take(&mut self, now: i64, amount: i64, forced: bool) -> Verdict {
+    pub(crate) fn take(&mut self, now: i64, amount: i64, forced: bool) -> Verdict {
         let (now_us, amount) = (i128::from(now), i128::from(amount));
         if !forced && !self.fits(now_us, amount) {
             let (used, remaining) = self.stands(now);
@@ -128,7 +128,7 @@ impl Model {
     }
 
     /// What was taken at `came` turns out to be so much more, or less.
-    pub fn correct(&mut self, now: i64, change: i64, came: i64) {
+    pub(crate) fn correct(&mut self, now: i64, change: i64, came: i64) {
         if change != 0 {
             self.forget(now.into());
             self.change(now.into(), change.into(), came.into());
@@ -174,22 +174,22 @@ impl Model {
 
 /// The calls that are open, each until the end of its bucket.
 #[derive(Clone, Debug, Default)]
-pub struct OpenCalls {
+pub(crate) struct OpenCalls {
     ends_ms: BTreeMap<usize, i64>,
 }
 
 impl OpenCalls {
-    pub fn open(&self, now_ms: i64) -> i64 {
+    pub(crate) fn open(&self, now_ms: i64) -> i64 {
         i64::try_from(self.ends_ms.values().filter(|end_ms| **end_ms > now_ms).count()).unwrap()
     }
 
     /// When the next comes free by itself.
-    pub fn next_ms(&self, now_ms: i64) -> Option<i64> {
+    pub(crate) fn next_ms(&self, now_ms: i64) -> Option<i64> {
         self.ends_ms.values().copied().filter(|end_ms| *end_ms > now_ms).min()
     }
 
     /// It ends up to an eighth of its TTL late, with all others of its bucket.
-    pub fn begin(&mut self, id: usize, now_ms: i64, ttl_ms: i64) {
+    pub(crate) fn begin(&mut self, id: usize, now_ms: i64, ttl_ms: i64) {
         let mut width_ms = 1;
         while width_ms * 2 <= ttl_ms / 8 {
             width_ms *= 2;
@@ -198,7 +198,7 @@ impl OpenCalls {
         self.ends_ms.insert(id, expires_ms + (-expires_ms).rem_euclid(width_ms));
     }
 
-    pub fn end(&mut self, id: usize) {
+    pub(crate) fn end(&mut self, id: usize) {
         self.ends_ms.remove(&id);
     }
 }
