@@ -40,7 +40,8 @@ local function log(text, now_us, amount, limit, span_us, forced, at_us)
       last_us = math.max(last_us, at_us)
     end
   else
-    local first = math.max(until_us(at_us - 1), place + amount)
+    -- The newest that had come by then: a clock that went back, or a refund of nothing in particular, names no time exactly.
+    local first = math.max(0, place + amount)
     text = string.sub(text, 1, 17 * first) .. string.sub(text, 17 * place + 1)
   end
   if text == '' then return true, used .. ' 0', '', '0' end

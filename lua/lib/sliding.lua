@@ -4,12 +4,15 @@
 -- for a corrupt text. With `forced` it always fits; what is then given back, or comes on top, belongs to `at_us`.
 local function sliding(text, now_us, amount, limit, span_us, forced, at_us)
   local into_us = now_us % span_us
-  local index, before, current = (now_us - into_us) / span_us, 0, 0
+  local index, before, current, behind_us = (now_us - into_us) / span_us, 0, 0, 0
   if text then
     local stored, first, second = string.match(text, '^(%d+) (%d+) (%d+)$')
     if not stored then return nil end
-    -- The clock went back: as if it stood still.
-    if stored + 0 > index then index, into_us = stored + 0, 0 end
+    -- The clock went back: as if it stood still, until it comes there again.
+    if stored + 0 > index then
+      index, into_us = stored + 0, 0
+      behind_us = index * span_us - now_us
+    end
     if stored + 0 == index then
       before, current = first + 0, second + 0
     elseif stored + 1 == index then
@@ -21,9 +24,9 @@ local function sliding(text, now_us, amount, limit, span_us, forced, at_us)
 
   if used + amount > limit and not forced then
     if amount > limit then return false, used .. ' -1' end
-    local wait_us, room, fading = 0, limit - current - amount, before
+    local wait_us, room, fading = behind_us, limit - current - amount, before
     if room < 0 then
-      wait_us, room, fading = span_us - into_us, limit - amount, current
+      wait_us, room, fading = wait_us + span_us - into_us, limit - amount, current
       into_us = 0
     end
     -- Until `fading` counts for `room` at most.
@@ -40,6 +43,7 @@ local function sliding(text, now_us, amount, limit, span_us, forced, at_us)
   before, current = math.min(before, 9e15 / span_us), math.min(current, 9e15 / span_us)
   local empty_us = current > 0 and 2 * span_us - into_us or before > 0 and span_us - into_us or 0
   if empty_us == 0 then return true, used .. ' 0', '', '0' end
+  empty_us = empty_us + behind_us
   return true, string.format('%d %d', used, empty_us), string.format('%d %d %d', index, before, current),
     string.format('%d', empty_us / 1000 + 1)
 end
