@@ -63,7 +63,7 @@ for i = 1, count do
   for j = 1, #stored, 2 do
     local bucket_ms = tonumber(stored[j])
     if bucket_ms and find(stored[j + 1], '^%d+$') then
-      if bucket_ms > now then open[#open + 1] = { stored[j], stored[j + 1] } end
+      if bucket_ms > now then open[#open + 1] = { bucket_ms, stored[j], stored[j + 1] } end
     elseif stored[j] ~= 'next' then
       return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[holds + i] .. ' does not hold amounts by time')
     end
@@ -72,7 +72,7 @@ for i = 1, count do
   table.sort(open, function(one, other) return one[1] < other[1] end)
   reply[#reply + 1], reply[#reply + 2] = text, #open
   for j = 1, #open do
-    reply[#reply + 1], reply[#reply + 2] = open[j][1], open[j][2]
+    reply[#reply + 1], reply[#reply + 2] = open[j][2], open[j][3]
   end
 end
 return table.concat(reply, ' ') .. ruling

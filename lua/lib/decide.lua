@@ -13,6 +13,7 @@ for i = 1, count do
   local used, held, amount, limit = texts[i], texts[count + i], ARGV[amounts + 2 * i - 1], ARGV[amounts + 2 * i]
   if amount ~= checked then
     if amount ~= '0' and not find(amount, '^[1-9]%d*$') then
+      if not find(amount, '^<%d*$') then return redis.error_reply('COSTGUARD_INVALID amount ' .. i) end
       -- @include part
       local err
       amount, err = fill(amount)

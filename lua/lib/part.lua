@@ -2,7 +2,6 @@
 -- asks for it, and gives it. Where nothing is left it asks for 1, which is refused with the reasons.
 local function fill(asked)
   -- @include integer
-  if not find(asked, '^<%d*$') then return nil, redis.error_reply('COSTGUARD_INVALID the amount ' .. asked) end
   local least, bound = string.sub(asked, 2), false
   if least == '0' then bound = true end
   local function at_most(left)

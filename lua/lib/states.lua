@@ -15,7 +15,7 @@ for i = 1, states do
     if mark then texts[place], keep[i] = mark, span_us end
   else
     if amount ~= '1' and amount ~= '0' and not find(amount, '^[1-9]%d*$') then
-      if forced then return redis.error_reply('COSTGUARD_INVALID amount ' .. count + i) end
+      if forced or not find(amount, '^<%d*$') then return redis.error_reply('COSTGUARD_INVALID amount ' .. count + i) end
       -- @include part
       local err
       amount, err = fill(amount)

@@ -7,7 +7,7 @@ use super::charge::{OVERFLOWS, SUMS};
 use super::*;
 
 const NOTE_1: &str = "'1 4000000000000 0 5 why'";
-const NO_JOURNAL: &str = "!COSTGUARD_CORRUPT j is not a journal; nothing was changed";
+const NO_JOURNAL: &str = "!COSTGUARD_CORRUPT j is not a journal";
 
 pub(crate) fn cases() -> Vec<Case> {
     [corrections(), ttls(), times(), journal(), receipts(), malformed(), corrupt(), large()]
@@ -52,7 +52,7 @@ fn corrections() -> Vec<Case> {
     ]
 }
 
-const BELOW_ZERO: &str = "!COSTGUARD_BELOW_ZERO a would fall below zero; nothing was changed";
+const BELOW_ZERO: &str = "!COSTGUARD_BELOW_ZERO a would fall below zero";
 
 fn ttls() -> Vec<Case> {
     vec![
@@ -87,7 +87,7 @@ fn times() -> Vec<Case> {
             .run(one().window("0", "1000"), "STALE NOW")
             .run(one().window(NOW, END).id("f"), "STALE NOW")
             .run(one().window("0", NOW).at(NOW), format!("STALE {NOW}"))
-            .run(one().window(NOW, END).at("3999999999999"), "STALE 3999999999999")
+            .run(one().window(NOW, END).at("3999999999999"), "STALE 3999999999000")
             .run(adjustments("100").window("0", "1000"), "STALE NOW")
             .run(adjustments("100").window(NOW, END), "STALE NOW")
             .run(adjustments("100").window("0", NOW).at(NOW), format!("STALE {NOW}"))
@@ -149,15 +149,15 @@ fn receipts() -> Vec<Case> {
 fn malformed() -> Vec<Case> {
     let mut deltas = case("adjust: what is no delta");
     for delta in ["-0", "05", "-05", "1.5", "+5", " 5", "5 ", "abc", "0x10", "1e3", "-"] {
-        deltas = deltas.run(adjust(delta, END, "100", "why"), "!COSTGUARD_INVALID delta; nothing was changed");
+        deltas = deltas.run(adjust(delta, END, "100", "why"), "!COSTGUARD_INVALID delta");
     }
     let mut sizes = case("adjust: what is no size of a journal");
     for size in ["", "0", "-1", "1.5", "abc", "nan", "inf"] {
-        sizes = sizes.run(adjust("5", END, size, "why"), "!COSTGUARD_INVALID journal_size; nothing was changed");
+        sizes = sizes.run(adjust("5", END, size, "why"), "!COSTGUARD_INVALID journal_size");
     }
     let mut expiries = case("adjust: what is no expiry");
     for expiry in NO_EXPIRY {
-        expiries = expiries.run(adjust("5", expiry, "100", "why"), "!COSTGUARD_INVALID expiry; nothing was changed");
+        expiries = expiries.run(adjust("5", expiry, "100", "why"), "!COSTGUARD_INVALID expiry");
     }
     let mut receipts = case("adjust: what is no receipt");
     for ttl_ms in NO_TTL {
@@ -242,10 +242,7 @@ fn large() -> Vec<Case> {
         cases.push(
             case(format!("adjust: {before} and {delta} overflow"))
                 .put("SET", "a", &[before])
-                .run(
-                    adjust(delta, END, "100", "why"),
-                    "!COSTGUARD_OVERFLOW a would leave the 64-bit range; nothing was changed",
-                )
+                .run(adjust(delta, END, "100", "why"), "!COSTGUARD_OVERFLOW a would leave the 64-bit range")
                 .holds("a", format!("'{before}'"), Never),
         );
     }

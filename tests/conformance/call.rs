@@ -153,59 +153,72 @@ impl Call {
     }
 
     fn keys_and_args(&self) -> (Vec<String>, Vec<String>) {
-        let receipt = self.receipt.iter().flat_map(|(_, ttl_ms, fingerprint)| [ttl_ms.clone(), fingerprint.clone()]);
-        let mut args = match self.op {
-            Op::Settle | Op::Release | Op::Extend | Op::Grow | Op::Hold | Op::Count => Vec::new(),
-            _ => vec![self.window.0.clone(), self.window.1.clone()],
-        };
         let own = |from: usize| self.counters.iter().map(move |(_, args)| args[from].clone());
-        let touch = || if self.touch { "1".to_owned() } else { String::new() };
+        let letters = || "c".repeat(self.counters.len());
+        let span = || [seconds(&self.window.0), seconds(&self.window.1)];
+        let (now, touch) = (time(&self.now_ms), if self.touch { "1".to_owned() } else { String::new() });
+        let receipt: Vec<_> =
+            self.receipt.iter().flat_map(|(_, ttl, fingerprint)| [ttl.clone(), fingerprint.clone()]).collect();
+        let has_options = !self.now_ms.is_empty() || self.touch || self.receipt.is_some();
+        let options = |blank: usize| {
+            let mut options = vec![now.clone(), touch.clone()];
+            options.extend(receipt.iter().cloned());
+            options.resize(blank, String::new());
+            options.into_iter().filter(move |_| has_options)
+        };
+        // `expiries, (amount, limit)...` from `(amount, expiry, limit)`.
+        let limits = || {
+            let expiries = own(1)
+                .map(|expiry| if expiry.is_empty() { "-".to_owned() } else { expiry })
+                .collect::<Vec<_>>()
+                .join(" ");
+            let pairs = self.counters.iter().flat_map(|(_, args)| [args[0].clone(), args[2].clone()]);
+            std::iter::once(expiries).chain(pairs)
+        };
+        let rest = || self.rest.iter().cloned();
+        let mut args: Vec<String> = Vec::new();
         match self.op {
-            Op::Charge | Op::Admit => {
+            Op::Charge => {
+                args.extend(span());
                 args.extend(self.counters.iter().flat_map(|(_, args)| args.clone()));
-                if !self.now_ms.is_empty() || self.touch || self.receipt.is_some() {
-                    args.extend([self.now_ms.clone(), touch()]);
-                    args.extend(receipt);
-                    let empty = if self.receipt.is_none() { 2 } else { 0 };
-                    args.extend(std::iter::repeat_n(String::new(), empty));
-                }
+                args.extend(options(5));
+            }
+            Op::Admit => {
+                args.push(letters());
+                args.extend(span().into_iter().chain(limits()).chain(options(5)));
             }
             Op::Reserve => {
-                args.extend(self.counters.iter().flat_map(|(_, args)| args.clone()));
-                args.extend(self.rest.iter().cloned());
-                if !self.now_ms.is_empty() || self.touch {
-                    args.extend([self.now_ms.clone(), touch()]);
-                }
+                args.push(letters());
+                args.extend(span().into_iter().chain(limits()).chain(rest()).chain(options(3)));
             }
-            Op::Count => {
-                args.clone_from(&self.rest);
-                args.extend(receipt);
+            Op::Peek => {
+                args.push(letters());
+                args.extend(span().into_iter().chain(options(2)));
             }
+            Op::Count => args.extend(rest().chain(receipt)),
             Op::Adjust => {
-                args.extend(self.rest.iter().cloned());
-                args.push(self.now_ms.clone());
-                args.extend(receipt);
+                args.extend([self.window.0.clone(), self.window.1.clone()]);
+                args.extend(rest().chain([self.now_ms.clone()]).chain(receipt));
+            }
+            Op::Adjustments => {
+                args.extend([self.window.0.clone(), self.window.1.clone()]);
+                args.extend(rest().chain((!self.now_ms.is_empty()).then(|| self.now_ms.clone())));
             }
             Op::Settle => {
-                args.extend(self.rest.iter().cloned());
-                args.push(self.now_ms.clone());
-                args.extend(own(0).chain(own(1)));
+                args.push(letters());
+                args.extend(rest().chain([now]).chain(own(0)).chain(own(1)));
             }
-            Op::Release => args.extend(self.rest.iter().cloned().chain(own(0))),
-            Op::Extend => {
-                args.extend(self.rest.iter().cloned());
-                args.push(self.now_ms.clone());
-                args.extend(own(0));
+            Op::Release => {
+                args.push(letters());
+                args.extend(rest().chain(own(0)));
             }
+            Op::Extend => args.extend(rest().chain([self.now_ms.clone()]).chain(own(0))),
             Op::Grow => {
-                args.extend(self.rest[..2].iter().cloned());
-                args.extend(self.counters.iter().flat_map(|(_, args)| args.clone()));
-                args.extend([self.now_ms.clone(), self.rest[2].clone()]);
+                args.push(letters());
+                args.extend(self.rest[..2].iter().cloned().chain(limits()));
+                args.extend([now, self.rest[2].clone()]);
             }
-            _ => {
-                args.extend(self.rest.iter().cloned());
-                args.extend((!self.now_ms.is_empty()).then(|| self.now_ms.clone()));
-            }
+            _ => args.extend(rest().chain((!self.now_ms.is_empty()).then(|| self.now_ms.clone()))),
         }
         (self.keys(), args)
     }
@@ -216,15 +229,49 @@ impl Call {
         let holds = || self.counters.iter().map(|(key, _)| format!("{key}:holds"));
         let receipt = || self.receipt.iter().map(|(key, _, _)| key.clone());
         let hold = || std::iter::once("h".to_owned());
+        let ruled = || std::iter::once("ruled".to_owned());
         match self.op {
-            Op::Admit => counters().chain(held()).chain(receipt()).chain(holds()).collect(),
-            Op::Peek => counters().chain(holds()).collect(),
-            Op::Reserve | Op::Settle | Op::Grow => counters().chain(held()).chain(hold()).chain(holds()).collect(),
+            Op::Admit => counters().chain(held()).chain(ruled()).chain(receipt()).chain(holds()).collect(),
+            Op::Peek => counters().chain(ruled()).chain(holds()).collect(),
+            Op::Reserve => counters().chain(held()).chain(ruled()).chain(hold()).chain(holds()).collect(),
+            Op::Settle | Op::Grow => counters().chain(held()).chain(hold()).chain(holds()).collect(),
             Op::Release => held().chain(hold()).chain(holds()).collect(),
             Op::Extend | Op::Hold => hold().chain(holds()).collect(),
             _ => counters().chain(receipt()).collect(),
         }
     }
+
+    /// A reply as the table writes it: times as milliseconds, and without the words `part` and `shadowed` where they say
+    /// nothing.
+    pub(crate) fn as_written(&self, given: &str) -> String {
+        let words: Vec<_> = given.split(' ').collect();
+        let ms = |seconds: &str, us: &str| {
+            let (seconds, us) = (seconds.parse::<i64>().unwrap(), us.parse::<i64>().unwrap());
+            (seconds * 1000 + us / 1000).to_string()
+        };
+        match (self.op, &words[..]) {
+            (_, ["REPLAY", ..]) => format!("REPLAY {}", self.as_written(&given["REPLAY ".len()..])),
+            (_, ["STALE", seconds]) => format!("STALE {seconds}000"),
+            (Op::Admit, ["GRANTED", _, _, "-", "-", rest @ ..]) => format!("GRANTED {}", rest.join(" ")),
+            (Op::Reserve, ["GRANTED", us, expires, bucket, part, "-", rest @ ..]) => {
+                format!("GRANTED {} {expires} {bucket} {part} {}", ms("0", us), rest.join(" "))
+            }
+            (_, [status @ "DENIED", seconds, us, rest @ ..]) | (Op::Peek, [status @ "OK", seconds, us, rest @ ..]) => {
+                format!("{status} {} {}", ms(seconds, us), rest.join(" "))
+            }
+            _ => given.to_owned(),
+        }
+    }
+}
+
+/// The seconds of a time in milliseconds, in ten digits; what is no number stays as it is.
+fn seconds(ms: &str) -> String {
+    ms.parse::<i64>().map_or_else(|_| ms.to_owned(), |ms| format!("{:010}", (ms / 1000).min(9_999_999_999)))
+}
+
+/// An injected time, in thirteen digits; none stays none.
+fn time(ms: &str) -> String {
+    ms.parse::<i64>().map_or_else(|_| ms.to_owned(), |ms| format!("{ms:013}"))
 }
 
 /// The words of an expected reply.
