@@ -316,13 +316,12 @@ impl Plan {
             let amount = if was_taken { entry.amount } else { 0 };
             read_rate(&mut states[place], limit, answer, now_us, amount)?;
         }
-        if taken != Taken::Nothing {
-            for (place, limit, _) in self.warned() {
-                let most = limit.limit().unwrap_or_default();
-                let reached = answer.word()?.parse::<i64>().ok();
-                let share = |share: &&Fraction| Some(share.of(most)) == reached;
-                states[place].crossed = limit.warnings().iter().rev().find(share).copied();
-            }
+        for (place, limit, _) in self.warned() {
+            let most = limit.limit().unwrap_or_default();
+            // What was refused has reached nothing.
+            let reached = answer.word()?.parse::<i64>().ok().filter(|_| taken != Taken::Nothing);
+            let share = |share: &&Fraction| Some(share.of(most)) == reached;
+            states[place].crossed = limit.warnings().iter().rev().find(share).copied();
         }
         for (place, _, _) in self.counters() {
             states[place].used = answer.int()?;
