@@ -390,7 +390,9 @@ impl Plan {
 
     /// How long until a limit that refuses can have room; [`NEVER_US`] for never.
     fn wait_us(&self, place: usize, state: &LimitState, now_us: i64, frees_ms: i64, words: &str) -> Result<i64> {
-        let (limit, amount) = (&self.limits()[place], self.entries[place].amount);
+        let (limit, entry) = (&self.limits()[place], &self.entries[place]);
+        // A part was refused because there is nothing: one is enough.
+        let amount = if entry.part.is_some() { 1 } else { entry.amount };
         if is_rate(limit) {
             let mut words = words.split(' ');
             for (at, limit, _) in self.rates() {
