@@ -446,7 +446,7 @@ pub(crate) fn read_rate(
     amount: i64,
 ) -> Result<()> {
     let us = if width(limit) == 1 {
-        let bucket = bucket(limit, state, answer.word()?, now_us)?;
+        let bucket = bucket(limit, state, answer.word()?, now_us)?.with(amount);
         state.used = bucket.used();
         bucket.empty_us()
     } else {
