@@ -16,7 +16,7 @@
 -- may come free, -1 when that does not help. A denial takes nothing and leaves no receipt: the same id may be tried again.
 -- What is held is left out where nothing is.
 -- States are rates (lib/rate, lib/sliding, lib/log) with `how` the burst, 'sliding' or 'log', and marks of warnings (lib/warn),
--- given as (position of the counter, amounts, expiry, 'warn'). A rate says two words: a burst what the bucket becomes, the others
+-- given as (position of the counter, amounts, expiry, 'warn'). A burst says what the bucket was, '0' for empty, the others two words,
 -- 'used us'. A mark says the warning that was reached, else '-'.
 -- An amount may be partial (lib/part): `part` is what it came to, else '-'. Overrides and blocks: lib/ruled.
 

@@ -8,8 +8,8 @@
 -- ERRORS  CORRUPT
 -- COST    TIME, one MGET and an HGETALL a counter
 
--- `buckets` counts the buckets that follow: how much is held until when, soonest first. Those that have ended are left out. A
--- rate says two words, as in admit.
+-- `buckets` counts the buckets that follow: how much is held until when, soonest first. Those that have ended are left out. What
+-- rates say is as in admit.
 
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
 local count, states, now_ms, asked = #ARGV[1], (#ARGV - 3) / 4, '', ''

@@ -12,7 +12,7 @@
 
 -- Counters, states and limits are as in admit. The record of a hold is a line,
 -- 'open FINGERPRINT STEP RESERVED_US EXPIRES_MS BUCKET_MS TAIL'; the tail is its tags and 'COUNTER AMOUNT LIMIT' a counter and a
--- rate. A partial amount in it is filled in. HELD answers a repeat of the request with the record.
+-- rate. A partial amount in it is filled in; LIMIT is `Bound` in ops/hold/record.rs. HELD answers a repeat of the request with the record.
 -- A hold lies in the bucket of `width_ms` that ends at or after its expiry: it frees late, never early.
 
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV

@@ -16,7 +16,7 @@ local function corrected(states, keys, args, now_us, at_us)
       fits, _, after, keep_ms = log(text, now_us, change + 0, limit + 0, span_us + 0, true, at_us)
     else
       -- @include rate
-      fits, after, keep_ms = rate(text, now_us, change + 0, limit + 0, span_us, how, true)
+      fits, _, after, keep_ms = rate(text, now_us, change + 0, limit + 0, span_us, how, true)
     end
     if not fits then return nil, redis.error_reply('COSTGUARD_CORRUPT ' .. key .. ' does not hold what a rate is kept in') end
     made[i] = { after, keep_ms }

@@ -53,8 +53,8 @@ for i = 1, count do
   elseif limit ~= '' then
     fits = sum <= limit + 0
   end
-  -- What has ended counts no more. Where no limit binds it is looked for now and then, so that it does not pile up.
-  if held and (not fits or touch ~= '') then
+  -- What has ended counts no more, for warnings neither. Elsewhere it is looked for now and then, so that it does not pile up.
+  if held and (not fits or sums or touch ~= '') then
     -- @include integer
     -- @include buckets
     local gone, fields, next_ms = ended_buckets(KEYS[holds + i], now_s * 1000 + (us - us % 1000) / 1000, held)

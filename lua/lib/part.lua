@@ -36,7 +36,7 @@ local function fill(asked)
     local at, text, now_us = amounts + 2 * count + 4 * (i - 1), texts[2 * count + i], now_s * 1e6 + us
     local limit, span_us, how = ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
     if ARGV[at + 1] == asked and find(limit, '^%d') and least ~= '0' then
-      local fits, said, used, most = nil, nil, nil, limit + 0
+      local fits, said, parts, most, _ = nil, nil, nil, limit + 0, nil
       if how == 'sliding' then
         -- @include sliding
         fits, said = sliding(text, now_us, 0, most, span_us + 0, true)
@@ -45,12 +45,11 @@ local function fill(asked)
         fits, said = log(text, now_us, 0, most, span_us + 0, true)
       else
         -- @include rate
-        fits, said = rate(text, now_us, 0, most, span_us, how, true)
+        fits, said, _, _, parts = rate(text, now_us, 0, most, span_us, how, true)
         if how ~= '' and most > 0 then most = how + 0 end
-        if fits then used = string.match(said, ' (%d+)') / span_us end
       end
       if not fits then return nil, redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[2 * count + i] .. ' does not hold what a rate is kept in') end
-      used = used and used + -used % 1 or string.match(said, '^%d+')
+      local used = parts and (parts + -parts % span_us) / span_us or string.match(said, '^%d+')
       at_most(string.format('%.0f', most - used))
     end
   end

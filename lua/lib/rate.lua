@@ -1,10 +1,11 @@
 -- GCRA: when the bucket will be empty, 'EMPTY_US' or 'EMPTY_US+REST', REST the part of a microsecond in `limit`ths where the
 -- interval between two requests is no whole number. So nothing drifts. `limit` requests leak out every `span` microseconds
 -- (text), and `burst` fit in, '' for as many as `limit`. It works in parts, `span` to a request, below 2^53.
--- Gives whether `amount` fits; the bucket after it, or as it is where it does not; and for how long that is to be kept, in ms
--- as text, '0' for not at all. nil for a corrupt text. With `forced` it always fits, and a negative amount is given back.
+-- Gives whether `amount` fits; the bucket before it, '0' when it is empty; the one after it; for how long that is to be kept,
+-- in ms as text, '0' for not at all; and the parts in it. nil for a corrupt text. With `forced` it always fits, and a negative
+-- amount is given back.
 local function rate(text, now_us, amount, limit, span, burst, forced)
-  local span_us, empty_us, rest = span + 0, now_us, 0
+  local span_us, empty_us, rest, said = span + 0, now_us, 0, '0'
   local most = (burst == '' and limit or burst) * span_us
   if limit == 0 then limit, most = 1, 0 end
   if text then
@@ -13,7 +14,8 @@ local function rate(text, now_us, amount, limit, span, burst, forced)
       kept_us, kept_rest = string.match(text, '^(%d+)%+(%d+)$')
       if not kept_us then return nil end
     end
-    if kept_us + 0 >= now_us then empty_us, rest = kept_us + 0, kept_rest + 0 end
+    -- Where the limit was another one the rest of a microsecond counts as a whole at most.
+    if kept_us + 0 >= now_us then empty_us, rest, said = kept_us + 0, math.min(kept_rest, limit), text end
   end
   local parts = (empty_us - now_us) * limit + rest
   local fits = forced or parts + amount * span_us <= most
@@ -23,5 +25,5 @@ local function rate(text, now_us, amount, limit, span, burst, forced)
   local after_us = (parts - rest) / limit
   text = string.format('%d', now_us + after_us)
   if rest > 0 then text = string.format('%s+%d', text, rest) end
-  return fits, text, parts == 0 and '0' or string.format('%d', after_us / 1000 + 2)
+  return fits, said, text, parts == 0 and '0' or string.format('%d', after_us / 1000 + 2), parts
 end

@@ -31,8 +31,7 @@ for i = 1, states do
       fits, said, after, keep_ms = log(text, now_us, amount + 0, limit + 0, span_us + 0, forced)
     else
       -- @include rate
-      fits, said, keep_ms = rate(text, now_us, amount + 0, limit + 0, span_us, how, forced)
-      after = said
+      fits, said, after, keep_ms = rate(text, now_us, amount + 0, limit + 0, span_us, how, forced)
     end
     if fits == nil then return redis.error_reply('COSTGUARD_CORRUPT ' .. key .. ' does not hold what a rate is kept in') end
     words = words .. said .. ' '

@@ -11,13 +11,18 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// Reads `EMPTY_US` or `EMPTY_US+REST`; `None` when it is neither.
+    /// Reads `EMPTY_US` or `EMPTY_US+REST`, `0` for empty; `None` when it is neither.
     pub(crate) fn read(word: &str, now_us: i64, limit: i64, burst: i64, span_us: i64) -> Option<Self> {
         let (empty_us, rest) = word.split_once('+').unwrap_or((word, "0"));
         let (empty_us, rest) = (empty_us.parse::<i64>().ok()?, rest.parse::<i64>().ok()?);
         let (limit, span_us) = (i128::from(limit.max(1)), i128::from(span_us));
-        let parts = i128::from(empty_us.saturating_sub(now_us)) * limit + i128::from(rest);
+        let parts = i128::from(empty_us.saturating_sub(now_us)) * limit + i128::from(rest).min(limit);
         Some(Self { parts: parts.max(0), limit, span_us, most: i128::from(burst) * span_us })
+    }
+
+    /// The bucket with `amount` more in it.
+    pub(crate) fn with(self, amount: i64) -> Self {
+        Self { parts: self.parts + i128::from(amount) * self.span_us, ..self }
     }
 
     /// How many requests are in it, rounded up.

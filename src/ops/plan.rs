@@ -354,13 +354,12 @@ impl Plan {
             let amount = if was_taken { entry.amount } else { 0 };
             read_rate(&mut states[place], limit, answer, now_us, amount)?;
         }
-        if taken != Taken::Nothing {
-            for (place, limit, _) in self.warned() {
-                let most = limit.limit().unwrap_or_default();
-                let reached = answer.word()?.parse::<i64>().ok();
-                let share = |share: &&Fraction| Some(share.of(most)) == reached;
-                states[place].crossed = limit.warnings().iter().rev().find(share).copied();
-            }
+        for (place, limit, _) in self.warned() {
+            let most = limit.limit().unwrap_or_default();
+            // What was refused has reached nothing.
+            let reached = answer.word()?.parse::<i64>().ok().filter(|_| taken != Taken::Nothing);
+            let share = |share: &&Fraction| Some(share.of(most)) == reached;
+            states[place].crossed = limit.warnings().iter().rev().find(share).copied();
         }
         for (place, _, _) in self.counters() {
             states[place].used = answer.int()?;
@@ -430,7 +429,9 @@ impl Plan {
 
     /// How long until a limit that refuses can have room; [`NEVER_US`] for never.
     fn wait_us(&self, place: usize, state: &LimitState, now_us: i64, frees_ms: i64, words: &str) -> Result<i64> {
-        let (limit, amount) = (&self.limits()[place], self.entries[place].amount);
+        let (limit, entry) = (&self.limits()[place], &self.entries[place]);
+        // A part was refused because there is nothing: one is enough.
+        let amount = if entry.part.is_some() { 1 } else { entry.amount };
         if is_rate(limit) {
             let mut words = words.split(' ');
             for (at, limit, _) in self.rates() {
@@ -484,7 +485,7 @@ pub(crate) fn read_rate(
     amount: i64,
 ) -> Result<()> {
     let us = if width(limit) == 1 {
-        let bucket = bucket(limit, state, answer.word()?, now_us)?;
+        let bucket = bucket(limit, state, answer.word()?, now_us)?.with(amount);
         state.used = bucket.used();
         bucket.empty_us()
     } else {

@@ -1,1 +1,134 @@
-//! todo
+//! Overrides and blocks: seen by everyone at once, gone at their end, and free when lifted.
+
+use std::time::Duration;
+
+use costguard::ops::RuleKind;
+use costguard::{Limit, Meter, Policy, Window};
+
+use super::support::on_every_store;
+use super::{alice, at, denied, granted, of_tokens, only, tokens};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn windows() -> [Window; 4] {
+    [Window::day(), Window::rate(HOUR).unwrap(), Window::sliding(HOUR).unwrap(), Window::log(HOUR).unwrap()]
+}
+
+#[tokio::test]
+async fn another_guard_sees_an_override_at_once_until_it_ends_or_is_cleared() {
+    on_every_store(async |store| {
+        let (guard, other) = (store.guard(), store.another_guard().await);
+        let [day, _, sliding, log] = windows();
+        for window in [day, sliding, log] {
+            let policy = only(tokens(10, window));
+            let counter = policy.limits()[0].counter();
+            granted(other.admit(&policy, &alice(), of_tokens(10)).at(at(0)).await.unwrap());
+            denied(other.admit(&policy, &alice(), of_tokens(1)).at(at(0)).await.unwrap());
+            guard.set_limit(&alice(), counter, 20).until(at(1000)).at(at(0)).await.unwrap();
+            let grant = granted(other.admit(&policy, &alice(), of_tokens(5)).at(at(0)).await.unwrap());
+            assert_eq!(
+                (grant.limits[0].limit, grant.limits[0].remaining().unwrap() >= 4),
+                (Some(20), true),
+                "{window}"
+            );
+            let seen = other.peek(&policy, &alice()).at(at(999)).await.unwrap();
+            assert_eq!(seen[0].limit, Some(20));
+            // At its end, and not a millisecond before.
+            granted(other.admit(&policy, &alice(), of_tokens(1)).at(at(999)).await.unwrap());
+            let denial = denied(other.admit(&policy, &alice(), of_tokens(5)).at(at(1000)).await.unwrap());
+            assert_eq!(denial.limit.limit, Some(10));
+            guard.set_limit(&alice(), counter, 0).until(at(5000)).at(at(1000)).await.unwrap();
+            denied(other.reserve(&policy, &alice(), of_tokens(1)).at(at(1001)).await.unwrap());
+            guard.clear_limit(&alice(), counter).at(at(1001)).await.unwrap();
+            assert_eq!(other.peek(&policy, &alice()).at(at(1001)).await.unwrap()[0].limit, Some(10));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_guard_sees_a_block_at_once_until_it_ends_or_is_lifted() {
+    on_every_store(async |store| {
+        let (guard, other) = (store.guard(), store.another_guard().await);
+        for window in windows() {
+            let policy = only(tokens(10, window));
+            granted(other.admit(&policy, &alice(), of_tokens(1)).at(at(0)).await.unwrap());
+            guard.block(&alice(), "org", Duration::from_secs(1)).at(at(0)).await.unwrap();
+            let denial = denied(other.admit(&policy, &alice(), of_tokens(1)).at(at(250)).await.unwrap());
+            assert_eq!((&denial.limit.meter, denial.limit.scope.kind()), (&Meter::BLOCK, "org"));
+            assert_eq!(denial.retry_after, Some(Duration::from_millis(750)));
+            assert_eq!(denial.limits[0].used, 1, "{window}");
+            denied(other.reserve(&policy, &alice(), of_tokens(1)).at(at(999)).await.unwrap());
+            granted(other.admit(&policy, &alice(), of_tokens(1)).at(at(1000)).await.unwrap());
+            guard.block(&alice(), "user", HOUR).at(at(1000)).await.unwrap();
+            denied(other.admit(&policy, &alice(), of_tokens(1)).at(at(1000)).await.unwrap());
+            guard.unblock(&alice(), "user").at(at(1000)).await.unwrap();
+            granted(other.admit(&policy, &alice(), of_tokens(1)).at(at(1000)).await.unwrap());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rules_that_were_lifted_leave_nothing_behind() {
+    on_every_store(async |store| {
+        let (guard, policy) = (store.guard(), only(tokens(10, Window::hour())));
+        let counter = policy.limits()[0].counter();
+        guard.set_limit(&alice(), counter, 20).at(at(0)).await.unwrap();
+        guard.block(&alice(), "user", HOUR).at(at(0)).await.unwrap();
+        let rules = guard.rules(&alice()).at(at(0)).await.unwrap();
+        assert_eq!(rules.len(), 2);
+        assert!(rules.iter().any(|rule| rule.kind == RuleKind::Limit { counter: counter.clone(), limit: 20 }));
+        guard.unblock(&alice(), "user").at(at(1)).await.unwrap();
+        guard.clear_limit(&alice(), counter).at(at(1)).await.unwrap();
+        assert!(guard.rules(&alice()).at(at(1)).await.unwrap().is_empty());
+        assert_eq!(store.dump().await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_fixed_limit_ignores_overrides() {
+    on_every_store(async |store| {
+        let guard = store.guard();
+        for window in windows() {
+            let policy = only(tokens(10, window).fixed());
+            guard.set_limit(&alice(), policy.limits()[0].counter(), 20).at(at(0)).await.unwrap();
+            let denial = denied(guard.admit(&policy, &alice(), of_tokens(11)).at(at(0)).await.unwrap());
+            assert_eq!(denial.limit.limit, Some(10));
+            assert_eq!(guard.peek(&policy, &alice()).at(at(0)).await.unwrap()[0].limit, Some(10));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_override_concerns_its_own_limit_in_a_mixed_policy() {
+    on_every_store(async |store| {
+        let guard = store.guard();
+        let [day, rate, sliding, log] = windows();
+        let limits = [rate, day, log, sliding].map(|window| tokens(10, window));
+        let policy = Policy::new(limits.into_iter().chain([Limit::concurrency("user", 5)])).unwrap();
+        for place in 0..4 {
+            let counter = policy.limits()[place].counter();
+            guard.set_limit(&alice(), counter, 3).at(at(0)).await.unwrap();
+            let denial = denied(guard.reserve(&policy, &alice(), of_tokens(4)).at(at(0)).await.unwrap());
+            assert_eq!((denial.refused_by.as_slice(), denial.limit.limit), ([place].as_slice(), Some(3)));
+            guard.clear_limit(&alice(), counter).at(at(0)).await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rate_that_is_overridden_waits_by_the_new_limit() {
+    on_every_store(async |store| {
+        let (guard, policy) = (store.guard(), only(tokens(7, Window::rate(Duration::from_secs(3600)).unwrap())));
+        granted(guard.admit(&policy, &alice(), of_tokens(1)).at(at(0)).await.unwrap());
+        guard.set_limit(&alice(), policy.limits()[0].counter(), 1).at(at(0)).await.unwrap();
+        // A seventh of an hour is taken, rounded up to a microsecond, where an hour is all there is.
+        let denial = denied(guard.admit(&policy, &alice(), of_tokens(1)).at(at(0)).await.unwrap());
+        assert_eq!(denial.retry_after, Some(Duration::from_micros(514_285_715)));
+    })
+    .await;
+}

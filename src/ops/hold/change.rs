@@ -106,7 +106,7 @@ fn grow_call(hold: &Hold, more: &Amounts) -> Result<ScriptCall> {
     let mut args = vec![record.letters(), record.line.clone(), record_ttl_ms, expiries];
     for entry in record.counters().chain(record.rates()) {
         args.push(more.of_or(&entry.meter, 0)?.to_string());
-        args.push(entry.limit.map(|limit| limit.to_string()).unwrap_or_default());
+        args.push(entry.bound.text());
         if entry.rate.is_some() {
             args.extend(entry.span_and_how());
         }
@@ -115,7 +115,7 @@ fn grow_call(hold: &Hold, more: &Amounts) -> Result<ScriptCall> {
     for entry in &record.entries {
         let sum = entry.amount.checked_add(more.of_or(&entry.meter, 0)?);
         let sum = sum.ok_or_else(|| Error::new(ErrorKind::Overflow, "the hold would leave the 64-bit range"))?;
-        grown.push((entry.key.as_str(), sum.to_string(), entry.limit));
+        grown.push((entry.key.as_str(), sum.to_string(), entry.bound));
     }
     args.extend([hold.at_text(), write_tail(&record.tags, grown.into_iter())]);
     let mut keys: Vec<_> = record.counters().map(|entry| entry.key.clone()).collect();

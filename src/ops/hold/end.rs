@@ -65,7 +65,7 @@ impl Settle<'_> {
         answer.expect("SETTLED")?;
         let late = answer.int()? == 1;
         let limits = hold.record.counters().map(|entry| {
-            let (key, meter, limit) = (entry.key.clone(), entry.meter.clone(), entry.limit);
+            let (key, meter, limit) = (entry.key.clone(), entry.meter.clone(), entry.bound.limit);
             Ok(SettledLimit { key, amount: charged(entry, &actual)?, meter, limit, used: answer.int()? })
         });
         let limits = limits.collect::<Result<_>>()?;

@@ -191,7 +191,7 @@ impl Hold {
             let change = change(entry)?;
             if change != 0 {
                 keys.push(entry.key.clone());
-                args.extend([change.to_string(), entry.limit.unwrap_or(1).to_string()]);
+                args.extend([change.to_string(), entry.bound.limit.unwrap_or(1).to_string()]);
                 args.extend(entry.span_and_how());
             }
         }

@@ -1,8 +1,10 @@
 //! A hold as it is stored: one line of words.
 
+use std::fmt;
+
 use super::HeldAmount;
 use crate::error::{Error, Result};
-use crate::model::{Meter, Per};
+use crate::model::{Limit, Meter, Per};
 use crate::ops::engine::unexpected;
 use crate::ops::plan::counter_letters;
 
@@ -41,20 +43,65 @@ pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) meter: Meter,
     pub(crate) amount: i64,
-    pub(crate) limit: Option<i64>,
+    pub(crate) bound: Bound,
     /// How it forgets, when it is no counter: `rate/60s`.
     pub(crate) rate: Option<Per>,
 }
 
+/// How far a limit went when its counter was reserved: `LIMIT`, `-` for none, with `~OVERDRAFT` or `/BURST` where it has one,
+/// and a plus before it where it refuses nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) limit: Option<i64>,
+    overdraft: i64,
+    burst: Option<i64>,
+    is_shadow: bool,
+}
+
+impl Bound {
+    pub(crate) fn of(limit: &Limit) -> Self {
+        let (overdraft, burst) = (limit.allowed_overdraft(), limit.own_burst());
+        Self { limit: limit.limit(), overdraft, burst, is_shadow: limit.is_shadow() }
+    }
+
+    fn read(word: &str) -> Option<Self> {
+        let (is_shadow, rest) = word.strip_prefix('+').map_or((false, word), |rest| (true, rest));
+        let (rest, burst) = rest.split_once('/').map_or((rest, None), |(rest, burst)| (rest, Some(burst)));
+        let (limit, overdraft) = rest.split_once('~').unwrap_or((rest, "0"));
+        let limit = if limit == "-" { None } else { Some(limit.parse().ok()?) };
+        let burst = burst.map(str::parse).transpose().ok()?;
+        Some(Self { limit, overdraft: overdraft.parse().ok()?, burst, is_shadow })
+    }
+
+    /// The limit as the scripts read it.
+    pub(crate) fn text(&self) -> String {
+        let sign = if self.is_shadow { "+" } else { "" };
+        self.limit.map(|limit| format!("{sign}{}", limit.saturating_add(self.overdraft))).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(limit) = self.limit else { return f.write_str("-") };
+        write!(f, "{}{limit}", if self.is_shadow { "+" } else { "" })?;
+        if self.overdraft != 0 {
+            write!(f, "~{}", self.overdraft)?;
+        }
+        self.burst.map_or(Ok(()), |burst| write!(f, "/{burst}"))
+    }
+}
+
 impl Entry {
-    /// `span_us, how` of a rate: its burst does not matter to what was taken already.
+    /// `span_us, how` of a rate.
     pub(crate) fn span_and_how(&self) -> [String; 2] {
         let (period, how) = match self.rate {
-            Some(Per::Sliding(period)) => (Some(period), "sliding"),
-            Some(Per::Log(period)) => (Some(period), "log"),
-            rate => (rate.and_then(Per::rate_period), ""),
+            Some(Per::Sliding(period)) => (Some(period), "sliding".to_owned()),
+            Some(Per::Log(period)) => (Some(period), "log".to_owned()),
+            rate => {
+                (rate.and_then(Per::rate_period), self.bound.burst.map(|burst| burst.to_string()).unwrap_or_default())
+            }
         };
-        [period.map_or(0, |period| period.us()).to_string(), how.to_owned()]
+        [period.map_or(0, |period| period.us()).to_string(), how]
     }
 }
 
@@ -79,11 +126,11 @@ impl Record {
             let meter =
                 key.strip_prefix(prefix).and_then(|key| key.split_once(':')).map(|(meter, _)| Meter::of_key(meter));
             let meter = meter.ok_or_else(|| unexpected(line))?;
-            let limit = if limit == "-" { None } else { Some(int(limit)?) };
+            let bound = Bound::read(limit).ok_or_else(|| unexpected(line))?;
             let window = key.rsplit(':').next().unwrap_or_default();
             let rate = window.contains('/').then(|| window.parse::<Per>().ok()).flatten();
             let rate = rate.filter(|per| per.rate_period().is_some());
-            entries.push(Entry { key: key.to_owned(), meter, amount: int(amount)?, limit, rate });
+            entries.push(Entry { key: key.to_owned(), meter, amount: int(amount)?, bound, rate });
         }
         Ok(Self { line: line.to_owned(), state, step, reserved_us, expires_ms, bucket_ms, tags, entries })
     }
@@ -109,22 +156,21 @@ impl Record {
     }
 
     pub(crate) fn amounts(&self) -> Vec<HeldAmount> {
-        let held = |Entry { key, meter, amount, limit, .. }: &Entry| HeldAmount {
+        let held = |Entry { key, meter, amount, bound, .. }: &Entry| HeldAmount {
             key: key.clone(),
             meter: meter.clone(),
             amount: *amount,
-            limit: *limit,
+            limit: bound.limit,
         };
         self.counters().map(held).collect()
     }
 }
 
 /// The end of a record: tags, then `COUNTER AMOUNT LIMIT` a counter.
-pub(crate) fn write_tail<'a>(tags: &str, entries: impl Iterator<Item = (&'a str, String, Option<i64>)>) -> String {
+pub(crate) fn write_tail<'a>(tags: &str, entries: impl Iterator<Item = (&'a str, String, Bound)>) -> String {
     let mut tail = tags.to_owned();
-    for (key, amount, limit) in entries {
-        let limit = limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
-        tail.extend([" ", key, " ", &amount, " ", &limit]);
+    for (key, amount, bound) in entries {
+        tail.extend([" ", key, " ", &amount, " ", &bound.to_string()]);
     }
     tail
 }

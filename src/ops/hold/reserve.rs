@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::record::{Record, write_tags, write_tail};
+use super::record::{Bound, Record, write_tags, write_tail};
 use super::{DEFAULT_TTL, Hold, ttl_and_width_ms};
 use crate::error::Result;
 use crate::model::{Decision, Estimate, LimitState, Meter, Policy, Subject};
@@ -94,7 +94,7 @@ impl<'a> Reserve<'a> {
     /// The end of the hold's record, with the amounts as they are asked for.
     fn tail(&self, plan: &Plan) -> Result<String> {
         let entries = plan.entries.iter().zip(plan.limits());
-        let entries = entries.map(|(entry, limit)| (entry.key.as_str(), entry.amount_text(), limit.limit()));
+        let entries = entries.map(|(entry, limit)| (entry.key.as_str(), entry.amount_text(), Bound::of(limit)));
         Ok(write_tail(&write_tags(&self.tags)?, entries))
     }
 
