@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use super::amount::Meter;
 use super::money::Money;
 use super::subject::{Scope, Subject};
@@ -120,7 +122,8 @@ pub struct Limit {
 }
 
 /// What a limit does to a request that it has no room for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// It refuses it.
     #[default]
@@ -245,7 +248,7 @@ impl Limit {
         self.fixed
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let fail = |what: &str| Err(Error::invalid(format!("the limit on {} {what}", self.counter)));
         let per = self.counter.window.per();
         let period_us = per.rate_period().map(Period::us);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::amount::Meter;
-use super::policy::{Counter, Fraction, Limit, Policy};
+use super::policy::{Counter, Fraction, Limit, Mode, Policy};
 use super::window::{Per, Window};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -20,11 +20,29 @@ struct Document {
 #[serde(deny_unknown_fields)]
 struct Entry {
     scope: Spanned<String>,
-    meter: Spanned<String>,
+    meter: Option<Spanned<String>>,
     limit: Option<Spanned<toml::Value>>,
-    per: Spanned<String>,
+    requests: Option<Spanned<i64>>,
+    tokens: Option<Spanned<i64>>,
+    concurrency: Option<Spanned<i64>>,
+    per: Option<Spanned<String>>,
     timezone: Option<Spanned<String>>,
+    algorithm: Option<Spanned<Algorithm>>,
+    burst: Option<Spanned<i64>>,
+    overdraft: Option<Spanned<toml::Value>>,
+    mode: Option<Mode>,
+    #[serde(default)]
+    fixed: bool,
     warn_at: Option<Spanned<Vec<f64>>>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Algorithm {
+    Fixed,
+    Rate,
+    Sliding,
+    Log,
 }
 
 impl Policy {
@@ -39,6 +57,26 @@ impl Policy {
     ///     per = "day"                # minute hour day week month quarter year total, or 90s, 15m, 36h, 7d
     ///     timezone = "Europe/Berlin" # default UTC
     ///     warn_at = [0.5, 0.8]       # shares of the limit to report
+    ///     overdraft = "5.00"         # by how much it may be passed; default nothing
+    ///     mode = "shadow"            # only says what it would refuse; default "enforce"
+    ///     fixed = true               # no override changes it; default false
+    ///
+    ///     [[limit]]
+    ///     scope = "user"
+    ///     requests = 60              # or tokens = 100000: so many per period, evenly
+    ///     per = "minute"             # second minute hour day, or 500ms, 10s, 15m
+    ///     burst = 10                 # as many at once; left out: as many as the limit
+    ///
+    ///     [[limit]]
+    ///     scope = "key"
+    ///     meter = "requests"
+    ///     limit = 1000
+    ///     per = "hour"
+    ///     algorithm = "sliding"      # the hour before each moment; "log" does it exactly, up to 1000; default "fixed"
+    ///
+    ///     [[limit]]
+    ///     scope = "org"
+    ///     concurrency = 20           # calls open at once, with reserve
     /// "#)?;
     /// # Ok::<(), costguard::Error>(())
     /// ```
@@ -68,23 +106,82 @@ impl Policy {
 
 impl Entry {
     fn read(&self, text: &str) -> Result<Limit> {
-        let meter = at(text, "meter", &self.meter, |name| Meter::new(name))?;
-        let mut window = Window::new(at(text, "per", &self.per, |per| per.parse::<Per>())?);
-        if let Some(zone) = &self.timezone {
-            window = at(text, "timezone", zone, |zone| window.in_zone_named(zone))?;
-        }
         at(text, "scope", &self.scope, |kind| super::text::encode("scope kind", kind))?;
-        let counter = Counter::new(self.scope.get_ref(), meter.clone(), window);
-        let limit = match &self.limit {
-            Some(limit) => Limit::new(counter, at(text, "limit", limit, |value| amount(&meter, value))?),
-            None => Limit::count_only(counter),
+        let meter = self.meter(text)?;
+        let counter = Counter::new(self.scope.get_ref(), meter.clone(), self.window(text)?);
+        let most = match (&self.limit, [&self.requests, &self.tokens, &self.concurrency].into_iter().flatten().next()) {
+            (Some(limit), None) => Some(at(text, "limit", limit, |value| amount(&meter, value))?),
+            (None, most) => most.map(|most| *most.get_ref()),
+            (Some(limit), Some(_)) => {
+                return at(text, "limit", limit, |_| {
+                    Err(Error::invalid("the number is given twice; leave `limit` out"))
+                });
+            }
         };
-        match &self.warn_at {
+        let mut limit =
+            most.map_or_else(|| Limit::count_only(counter.clone()), |most| Limit::new(counter.clone(), most));
+        if let Some(burst) = &self.burst {
+            limit = limit.burst(*burst.get_ref());
+        }
+        if let Some(overdraft) = &self.overdraft {
+            limit = limit.overdraft(at(text, "overdraft", overdraft, |value| amount(&meter, value))?);
+        }
+        if let Some(shares) = &self.warn_at {
             // TOML has floats; their shortest decimal text is what was written.
-            Some(shares) => Ok(limit.warn_at(at(text, "warn_at", shares, |shares| {
+            limit = limit.warn_at(at(text, "warn_at", shares, |shares| {
                 shares.iter().map(|share| Fraction::parse(&share.to_string())).collect::<Result<Vec<_>>>()
-            })?)),
-            None => Ok(limit),
+            })?);
+        }
+        limit = limit.mode(self.mode.unwrap_or_default());
+        let limit = if self.fixed { limit.fixed() } else { limit };
+        at(text, "scope", &self.scope, |_| limit.check())?;
+        Ok(limit)
+    }
+
+    fn meter(&self, text: &str) -> Result<Meter> {
+        let short =
+            [(&self.requests, Meter::REQUESTS), (&self.tokens, Meter::TOKENS), (&self.concurrency, Meter::CONCURRENCY)];
+        let mut given = short.into_iter().filter_map(|(number, meter)| number.as_ref().map(|number| (number, meter)));
+        match (&self.meter, given.next(), given.next()) {
+            (Some(meter), None, _) => at(text, "meter", meter, |name| Meter::new(name)),
+            (None, Some((_, meter)), None) => Ok(meter),
+            (_, Some((number, meter)), _) => at(text, meter.as_str(), number, |_| {
+                Err(Error::invalid(
+                    "a limit counts one thing; give `meter` and `limit`, or one of these, and a table for each",
+                ))
+            }),
+            (None, None, _) => at(text, "scope", &self.scope, |_| {
+                Err(Error::invalid(
+                    "what does it limit? give `meter` and `limit`, `requests`, `tokens` or `concurrency`",
+                ))
+            }),
+        }
+    }
+
+    fn window(&self, text: &str) -> Result<Window> {
+        let is_short = self.requests.is_some() || self.tokens.is_some();
+        let default = if is_short { Algorithm::Rate } else { Algorithm::Fixed };
+        let algorithm = self.algorithm.as_ref().map_or(default, |algorithm| *algorithm.get_ref());
+        let window = match (&self.per, self.concurrency.is_some()) {
+            (None, true) => Window::open(),
+            (Some(per), true) => {
+                return at(text, "per", per, |_| Err(Error::invalid("calls are open or not; leave `per` out")));
+            }
+            (None, false) => {
+                return at(text, "scope", &self.scope, |_| {
+                    Err(Error::invalid("per what? add `per`: day, month, 90s, or total"))
+                });
+            }
+            (Some(per), false) => at(text, "per", per, |per| match algorithm {
+                Algorithm::Fixed => Ok(Window::new(per.parse::<Per>()?)),
+                Algorithm::Rate => Ok(Window::new(Per::Rate(per.parse()?))),
+                Algorithm::Sliding => Ok(Window::new(Per::Sliding(per.parse()?))),
+                Algorithm::Log => Ok(Window::new(Per::Log(per.parse()?))),
+            })?,
+        };
+        match &self.timezone {
+            Some(zone) => at(text, "timezone", zone, |zone| window.in_zone_named(zone)),
+            None => Ok(window),
         }
     }
 }
@@ -140,6 +237,30 @@ mod tests {
     }
 
     #[test]
+    fn rates_and_open_calls_read_as_they_are_written() {
+        let policy = Policy::from_toml(
+            "[[limit]]\nscope = 'user'\nrequests = 60\nper = 'minute'\nburst = 10\n\
+             [[limit]]\nscope = 'user'\ntokens = 100000\nper = '500ms'\n\
+             [[limit]]\nscope = 'key'\nmeter = 'requests'\nlimit = 9\nper = '1h'\nalgorithm = 'log'\nmode = 'shadow'\n\
+             [[limit]]\nscope = 'org'\nconcurrency = 20\nfixed = true\n\
+             [[limit]]\nscope = 'org'\nmeter = 'cost'\nlimit = '10.00'\nper = 'day'\noverdraft = '5.00'\n",
+        )
+        .unwrap();
+        let shown: Vec<_> = policy.limits().iter().map(ToString::to_string).collect();
+        let expected = [
+            "user requests rate/1m: 60",
+            "user tokens rate/500ms: 100000",
+            "key requests log/1h: 9",
+            "org concurrency open: 20",
+            "org cost per day: 10.00",
+        ];
+        assert_eq!(shown, expected);
+        let limits = policy.limits();
+        assert_eq!((limits[0].own_burst(), limits[4].allowed_overdraft()), (Some(10), 5_000_000_000));
+        assert!(limits[2].is_shadow() && limits[3].is_fixed());
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_line_and_field() {
         assert!(error(&format!("{USER_COST}limit = '-1'\nper = 'day'")).starts_with("line 4, `limit`: "));
         assert!(error(&format!("{USER_COST}limit = 75\nper = 'day'")).contains("money is written in quotes"));
@@ -152,6 +273,12 @@ mod tests {
         let unknown = error(&format!("{USER_COST}limit = '1'\nper = 'day'\nlimits = 3"));
         assert!(unknown.starts_with("line 6: ") && unknown.contains("unknown field `limits`"), "{unknown}");
         assert!(error("").contains("limit"));
+        assert!(error("[[limit]]\nscope = 'user'\nper = 'day'").contains("what does it limit?"));
+        assert!(error("[[limit]]\nscope = 'user'\nrequests = 5").contains("per what?"));
+        assert!(error("[[limit]]\nscope = 'user'\nrequests = 5\ntokens = 5\nper = 'day'").contains("counts one thing"));
+        assert!(error("[[limit]]\nscope = 'user'\nconcurrency = 5\nper = 'day'").starts_with("line 4, `per`"));
+        assert!(error("[[limit]]\nscope = 'user'\nrequests = 0\nper = 'minute'").contains("rate of nothing"));
+        assert!(error(&format!("{USER_COST}limit = '1'\nper = 'day'\nburst = 3")).contains("which only a rate has"));
         assert!(error(&format!("{USER_COST}per = 'day'\n{USER_COST}per = 'day'")).contains("limits 1 and 2"));
     }
 }
