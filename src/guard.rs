@@ -11,7 +11,7 @@ use crate::ops::{
     Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, ListHolds, ListRules, Peek, Refund,
     Reserve, SetRule, Statement,
 };
-use crate::service::{Denials, Event};
+use crate::service::{Denials, Event, Health};
 use crate::store::embedded::Embedded;
 use crate::store::redis::{MultiplexedConnection, RedisConfig, RedisStore, Target};
 use crate::store::{Clock, Store, SystemClock};
@@ -366,6 +366,11 @@ impl CostGuard {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.engine.store
+    }
+
+    /// How the store is: for health endpoints. It takes 2 seconds at most and never fails; a server that is away is an answer.
+    pub async fn health(&self) -> Health {
+        Health::of(&**self.store()).await
     }
 
     /// A connection to the server for anything else, job queues for one; see [`RedisStore::raw`].

@@ -1,5 +1,6 @@
 //! The atomic operations as Lua: their final texts, their SHA-1s and their contracts.
 
+mod access;
 mod contract;
 mod include;
 
@@ -7,6 +8,7 @@ use std::sync::LazyLock;
 
 use include_dir::{Dir, include_dir};
 
+pub use access::{COMMANDS, acl_rule};
 pub use contract::{Contract, Op};
 
 static LUA: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/lua");

@@ -2,9 +2,11 @@
 
 mod denials;
 mod events;
+mod health;
 mod learned;
 
 pub(crate) use denials::Denials;
 pub use events::Event;
 pub(crate) use events::Events;
+pub use health::{Health, HealthStatus, LoadedScripts, ServerInfo, ServerKind};
 pub use learned::Learned;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::config::{Address, RedisConfig};
 use super::dial::{Dialer, Direct};
 use super::failure::{CallError, NotSent};
-use super::pool::{Message, Pool};
+use super::pool::{Message, Pool, PoolUse};
 use super::slot::SLOTS;
 use crate::error::Result;
 
@@ -100,6 +100,16 @@ impl Cluster {
     pub(super) async fn primaries(&self, deadline: Instant) -> Result<Vec<Arc<Node>>, NotSent> {
         self.refresh(deadline).await?;
         Ok(self.map().nodes.clone())
+    }
+
+    /// How much of the pools of all known nodes is in use.
+    pub(super) fn usage(&self) -> PoolUse {
+        self.map().nodes.iter().map(|node| node.pool.usage()).fold(PoolUse::default(), |all, one| PoolUse {
+            connections: all.connections + one.connections,
+            connections_most: all.connections_most + one.connections_most,
+            calls: all.calls + one.calls,
+            calls_most: all.calls_most + one.calls_most,
+        })
     }
 
     /// Reads the map of the slots anew, from whichever node tells it first, unless that was just done.

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 pub(crate) use self::config::Target;
 pub use self::config::{RedisConfig, Tls};
 use self::failure::{CallError, Failure};
+pub use self::pool::PoolUse;
 use self::route::{Route, Server};
 use super::{Keys, KeysFuture, Reply, RunFuture, ScriptCall, Store};
 use crate::error::{Error, ErrorKind, Result};
@@ -77,8 +78,19 @@ impl RedisStore {
     /// # Errors
     /// `Unavailable` when no server answers in time.
     pub async fn raw(&self) -> Result<MultiplexedConnection> {
+        self.raw_by(self.deadline()).await
+    }
+
+    /// The same with another deadline than that of calls.
+    pub(crate) async fn raw_by(&self, deadline: Instant) -> Result<MultiplexedConnection> {
         // `{06S}` is the shortest tag whose slot is 0.
-        self.raw_for("{06S}").await
+        Ok(self.route.connection("{06S}", deadline).await?)
+    }
+
+    /// How much of the pool is in use just now.
+    #[must_use]
+    pub fn usage(&self) -> PoolUse {
+        self.route.usage()
     }
 
     /// The same, to the node of a cluster that holds `key` now. It does not follow the key when that moves.

@@ -42,6 +42,20 @@ pub(super) struct Pool {
     patient: bool,
 }
 
+/// How much of a pool is in use, of a cluster all of them together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct PoolUse {
+    /// Connections that are open.
+    pub connections: usize,
+    /// Connections that may be open.
+    pub connections_most: usize,
+    /// Calls under way.
+    pub calls: usize,
+    /// Calls that may be under way; more have to wait.
+    pub calls_most: usize,
+}
+
 /// What is sent in one go.
 #[derive(Clone, Copy)]
 pub(super) enum Message<'a> {
@@ -127,6 +141,17 @@ impl Pool {
     pub(super) async fn connection(&self, deadline: Instant) -> Result<MultiplexedConnection, NotSent> {
         let (_, live) = self.choose(deadline).await?;
         Ok(live.connection.clone())
+    }
+
+    /// How much of it is in use just now.
+    pub(super) fn usage(&self) -> PoolUse {
+        let calls_most = self.links.len() * CALLS_PER_CONNECTION;
+        PoolUse {
+            connections: self.links.iter().filter(|link| matches!(&*link.state.borrow(), State::Up(_))).count(),
+            connections_most: self.links.len(),
+            calls: calls_most - self.in_flight.available_permits(),
+            calls_most,
+        }
     }
 
     /// Sends once and waits for the answer until the deadline.

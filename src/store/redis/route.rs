@@ -10,7 +10,7 @@ use super::cluster::{Cluster, Node};
 use super::config::{RedisConfig, Topology};
 use super::dial::{Dialer, Direct};
 use super::failure::{CallError, NotSent};
-use super::pool::{Message, Open, Pool};
+use super::pool::{Message, Open, Pool, PoolUse};
 use super::sentinel::Sentinels;
 use super::slot;
 use crate::error::Result;
@@ -89,6 +89,14 @@ impl Route {
         match self {
             Self::Pool(pool) => Ok(vec![Server::Pool(pool)]),
             Self::Cluster(cluster) => Ok(cluster.primaries(deadline).await?.into_iter().map(Server::Node).collect()),
+        }
+    }
+
+    /// How much of all pools is in use.
+    pub(super) fn usage(&self) -> PoolUse {
+        match self {
+            Self::Pool(pool) => pool.usage(),
+            Self::Cluster(cluster) => cluster.usage(),
         }
     }
 
