@@ -27,6 +27,7 @@ if not now then
   local us = time[1] * 1e6 + time[2]
   now = (us - us % 1000) / 1000
 end
+if now >= was_ms + 0 then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
 local expires_ms = math.max(now + ttl_ms, was_ms + 0)
 local bucket_ms = expires_ms + width_ms - 1
 -- Not into an earlier bucket, of a smaller width: `next` says that none ends before the one it lies in.
@@ -36,7 +37,7 @@ for i = 1, count do
   local kept, later = call('HGET', KEYS[1 + i], was_bucket_ms), call('HGET', KEYS[1 + i], bucket_ms)
   -- A bucket that came to nothing is taken away, also from under a hold of nothing.
   if not kept and ARGV[5 + i] == '0' then kept = '0' end
-  if now >= was_ms + 0 or not kept then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
+  if not kept then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
   if not find(kept, '^%d+$') or (later and not find(later, '^%d+$')) or not find(ARGV[5 + i], '^%d+$') then
     return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[1 + i] .. ' does not hold amounts by time')
   end

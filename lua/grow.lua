@@ -24,6 +24,7 @@ end
 if not find(record_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID record_ttl_ms') end
 local fingerprint, step, reserved_us, expires_ms, bucket_ms = string.match(record, '^open (%S+) (%d+) (%d+) (%d+) (%d+) ')
 -- @include now
+if now_s * 1000 + us / 1000 >= expires_ms + 0 then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
 for i = 1, count do
   local kept = call('HGET', KEYS[holds + i], bucket_ms)
   if not kept then
@@ -34,7 +35,7 @@ for i = 1, count do
       if place == i and held == '0' then kept = '0' end
     end
   end
-  if now_s * 1000 + us / 1000 >= expires_ms + 0 or not kept then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
+  if not kept then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
   if not find(kept, '^%d+$') then return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[holds + i] .. ' does not hold amounts by time') end
 end
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use costguard::{Amounts, Counter, Decision, Limit, Meter, Money, Policy, Window};
+use costguard::{Amounts, Counter, Decision, Fraction, Limit, Meter, Money, Policy, Window};
 
 use super::support::{TestStore, on_every_store};
 use super::{alice, at, denied, granted, of_tokens, only, stands, tokens};
@@ -157,7 +157,7 @@ async fn no_key_is_left_without_a_ttl() {
             tokens(100, Window::rate(HOUR).unwrap()),
             tokens(100, Window::sliding(HOUR).unwrap()),
             tokens(100, Window::log(HOUR).unwrap()),
-            tokens(100, Window::total()).warn_at(["0.1".parse_share()]),
+            tokens(100, Window::total()).warn_at([Fraction::parse("0.1").unwrap()]),
         ];
         let policy = Policy::new(limits.iter().cloned()).unwrap();
         let counter = policy.limits()[3].counter();
@@ -179,17 +179,6 @@ async fn no_key_is_left_without_a_ttl() {
         assert!(lasting.is_empty(), "{lasting:#?}");
     })
     .await;
-}
-
-/// A share of a limit in a line.
-trait ParseShare {
-    fn parse_share(&self) -> costguard::Fraction;
-}
-
-impl ParseShare for str {
-    fn parse_share(&self) -> costguard::Fraction {
-        costguard::Fraction::parse(self).unwrap()
-    }
 }
 
 #[tokio::test]

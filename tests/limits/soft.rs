@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use costguard::service::Event;
-use costguard::{Amounts, Counter, Decision, Estimate, Fraction, Limit, LimitState, Meter, Mode, Policy, Window};
+use costguard::{
+    Amounts, Counter, Decision, ErrorKind, Estimate, Fraction, Limit, LimitState, Meter, Mode, Policy, Window,
+};
 use tokio::task::JoinSet;
 
 use super::support::{TestStore, on_every_store};
@@ -199,6 +201,20 @@ async fn a_hold_grows_by_the_same_limits_by_which_it_was_reserved() {
             hold.release().await.unwrap();
             assert_eq!(guard.peek(&policy, &alice()).at(at(0)).await.unwrap()[0].used, 0);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hold_of_rates_alone_that_has_expired_neither_grows_nor_lasts() {
+    on_every_store(async |store| {
+        let (guard, policy) = (store.guard(), only(tokens(10, Window::rate(HOUR).unwrap())));
+        let mut hold = granted(guard.reserve(&policy, &alice(), of_tokens(2)).ttl(HOUR / 60).at(at(0)).await.unwrap());
+        hold.set_time(at(HOUR_MS / 60));
+        assert_eq!(hold.grow(of_tokens(1)).await.unwrap_err().kind(), ErrorKind::HoldEnded);
+        assert_eq!(hold.extend(HOUR).await.unwrap_err().kind(), ErrorKind::HoldEnded);
+        assert_eq!(hold.settle(of_tokens(5)).await.unwrap().limits, []);
+        assert_eq!(guard.peek(&policy, &alice()).at(at(HOUR_MS / 60)).await.unwrap()[0].used, 5);
     })
     .await;
 }
