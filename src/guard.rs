@@ -13,7 +13,7 @@ use crate::ops::{
 };
 use crate::service::{Denials, Event, Health};
 use crate::store::embedded::Embedded;
-use crate::store::redis::{MultiplexedConnection, RedisConfig, RedisStore, Target};
+use crate::store::redis::{MultiplexedConnection, RedisConfig, RedisStore, Target, escape_glob};
 use crate::store::{Clock, Store, SystemClock};
 
 /// Charges, counts and checks on one store.
@@ -366,6 +366,18 @@ impl CostGuard {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.engine.store
+    }
+
+    /// What every key of this guard begins with, as it is stored.
+    #[must_use]
+    pub fn key_prefix(&self) -> &str {
+        &self.engine.prefix
+    }
+
+    /// The glob pattern of every key of this guard, for `SCAN` and ACL rules: `app:*`.
+    #[must_use]
+    pub fn key_pattern(&self) -> String {
+        format!("{}*", escape_glob(self.key_prefix()))
     }
 
     /// How the store is: for health endpoints. It takes 2 seconds at most and never fails; a server that is away is an answer.

@@ -3,6 +3,8 @@
 mod amounts;
 mod bench;
 mod charge;
+mod doctor;
+mod health;
 mod hold;
 mod holds;
 mod output;
@@ -35,6 +37,8 @@ enum Command {
     Holds(holds::HoldsArgs),
     Hold(hold::HoldArgs),
     Scripts(scripts::ScriptsArgs),
+    Health(health::HealthArgs),
+    Doctor(doctor::DoctorArgs),
     Bench(bench::BenchArgs),
 }
 
@@ -51,6 +55,8 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             Command::Holds(args) => holds::run(args).await.map(done),
             Command::Hold(args) => hold::run(args).await.map(done),
             Command::Scripts(args) => scripts::run(args).await.map(done),
+            Command::Health(args) => health::run(args).await,
+            Command::Doctor(args) => doctor::run(args).await,
             Command::Bench(args) => bench::run(args).await.map(done),
         }
     })

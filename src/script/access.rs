@@ -22,17 +22,17 @@ pub const COMMANDS: [&str; 18] = [
     "TIME",
 ];
 
-/// The least rights with which every operation on keys under `prefix` works, as `ACL SETUSER` takes them: the scripts, and
-/// what they call. `holds` needs `+scan` besides, a cluster `+cluster|slots`, a database other than 0 `+select`.
+/// The least rights with which every operation on keys that match `pattern` works, as `ACL SETUSER` takes them: the scripts, and
+/// what they call; [`key_pattern`](crate::CostGuard::key_pattern) gives the pattern. `holds` needs `+scan` besides, a cluster `+cluster|slots`, a database other than 0 `+select`.
 ///
 /// ```
-/// assert!(costguard::script::acl_rule("app:").starts_with("~app:* +eval +evalsha +decrby "));
+/// assert!(costguard::script::acl_rule("app:*").starts_with("~app:* +eval +evalsha +decrby "));
 /// ```
 #[must_use]
-pub fn acl_rule(prefix: &str) -> String {
+pub fn acl_rule(pattern: &str) -> String {
     let commands = ["EVAL", "EVALSHA"].into_iter().chain(COMMANDS);
     let rights = commands.map(|command| format!(" +{}", command.to_ascii_lowercase()));
-    format!("~{prefix}*{}", rights.collect::<String>())
+    format!("~{pattern}{}", rights.collect::<String>())
 }
 
 #[cfg(test)]

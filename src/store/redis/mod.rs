@@ -274,7 +274,7 @@ impl fmt::Debug for RedisStore {
 }
 
 /// Text that as a pattern matches itself only.
-fn escape_glob(text: &str) -> String {
+pub(crate) fn escape_glob(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if matches!(c, '*' | '?' | '[' | ']' | '\\') {
