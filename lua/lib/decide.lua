@@ -8,7 +8,8 @@
 local holding, fresh, lives, part, shadowed = false, false, nil, '-', '-'
 local words, refusing, checked, adds, sums, ended, frees, keep = '', blocked and '0', nil, nil, nil, nil, nil, nil
 local state_keys, state_args, forced = 2 * count, amounts + 2 * count, nil
-if states > 0 then sums = {} end
+-- Marks of warnings come last, and ask what counters come to.
+if states > 0 and ARGV[state_args + 4 * states] == 'warn' then sums = {} end
 for i = 1, count do
   local used, held, amount, limit = texts[i], texts[count + i], ARGV[amounts + 2 * i - 1], ARGV[amounts + 2 * i]
   if amount ~= checked then
