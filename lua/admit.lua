@@ -10,14 +10,14 @@
 -- ERRORS  CONFLICT CORRUPT INVALID OVERFLOW
 -- COST    TIME, one MGET, when granted an INCRBY a counter and a SET a rate; an HGET where holds make a limit bind, an HGETALL when some have ended; with an id a SET
 
--- `counters` has one letter a counter, 'ccc', and `expiries` one word (see lib/lives); windows are named only where there is one. The limit is empty for a counter that only
--- counts, and '+75' for one that only says when it would refuse, in `shadowed`. `used` and `held` are from before the
--- request. `refusing` names by position what refuses: '1,3', 0 for a block. `frees_ms` is when the next holds expire and more
--- may come free, -1 when that does not help. A denial takes nothing and leaves no receipt: the same id may be tried again.
--- What is held is left out where nothing is.
+-- `counters` has one letter a counter, 'ccc', and `expiries` one word (see lib/lives); windows are named only where there is
+-- one. The limit is empty for a counter that only counts, and '+75' for one that only says when it would refuse, in `shadowed`.
+-- `used` and `held` are from before the request. `refusing` names by position what refuses: '1,3', 0 for a block. `frees_ms` is
+-- when the next holds expire and more may come free, -1 when that does not help. A denial takes nothing and leaves no receipt:
+-- the same id may be tried again. What is held is left out where nothing is.
 -- States are rates (lib/rate, lib/sliding, lib/log) with `how` the burst, 'sliding' or 'log', and marks of warnings (lib/warn),
--- given as (position of the counter, amounts, expiry, 'warn'). A burst says what the bucket was, '0' for empty, the others two words,
--- 'used us'. A mark says the warning that was reached, else '-'.
+-- given as (position of the counter, amounts, expiry, 'warn'). A burst says what the bucket was, '0' for empty, the others two
+-- words, 'used us'. A mark says the warning that was reached, else '-'.
 -- An amount may be partial (lib/part): `part` is what it came to, else '-'. Overrides and blocks: lib/ruled.
 
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
@@ -48,7 +48,7 @@ end
 -- @include decide
 
 local reply = 'GRANTED ' .. now_s .. ' ' .. us .. ' ' .. part .. ' ' .. shadowed .. ' ' .. words
-  .. table.concat(texts, ' ', 1, holding and 2 * count or count) .. ruling
+  .. (count == 0 and '' or table.concat(texts, ' ', 1, holding and 2 * count or count)) .. ruling
 -- First, and only where nothing is: MGET passes over a key of another type as if it were not there.
 if receipt and not call('SET', receipt, fingerprint .. ' ' .. reply, 'PX', receipt_ttl_ms, 'NX') then
   return redis.error_reply('COSTGUARD_CORRUPT ' .. receipt .. ' does not hold a receipt')

@@ -20,15 +20,16 @@ if record ~= known or not find(record, '^open ') then
   return not_as_known(hold, record, 'extend')
 end
 if not find(record_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID record_ttl_ms') end
-local head, was_ms, was_bucket_ms, tail = string.match(record, '^(open %S+ %d+ %d+) (%d+) (%d+) (.*)$')
+local head, from_s, from_us, was_ttl_ms, was_bucket_ms, tail = string.match(record, '^(open %S+ %d+ (%d+) (%d+)) (%d+) (%d+) (.*)$')
+local from_ms = from_s * 1000 + (from_us - from_us % 1000) / 1000
 local now = now_ms ~= '' and now_ms + 0
 if not now then
   local time = call('TIME')
   local us = time[1] * 1e6 + time[2]
   now = (us - us % 1000) / 1000
 end
-if now >= was_ms + 0 then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
-local expires_ms = math.max(now + ttl_ms, was_ms + 0)
+if now >= from_ms + was_ttl_ms then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
+local expires_ms = math.max(now + ttl_ms, from_ms + was_ttl_ms)
 local bucket_ms = expires_ms + width_ms - 1
 -- Not into an earlier bucket, of a smaller width: `next` says that none ends before the one it lies in.
 bucket_ms = string.format('%013d', math.max(bucket_ms - bucket_ms % width_ms, was_bucket_ms))
@@ -54,6 +55,6 @@ for i = 1, bucket_ms == was_bucket_ms and 0 or count do
   local amount = ARGV[5 + i] == '0' and '0' or '-' .. ARGV[5 + i]
   if call('HINCRBY', KEYS[1 + i], was_bucket_ms, amount) == 0 then call('HDEL', KEYS[1 + i], was_bucket_ms) end
 end
-record = head .. string.format(' %013d ', expires_ms) .. bucket_ms .. ' ' .. tail
+record = head .. string.format(' %d ', expires_ms - from_ms) .. bucket_ms .. ' ' .. tail
 call('SET', hold, record, 'PX', record_ttl_ms)
 return 'EXTENDED ' .. record

@@ -22,15 +22,15 @@ if record ~= known or not find(record, '^open ') then
   return not_as_known(hold, record, 'grow')
 end
 if not find(record_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID record_ttl_ms') end
-local fingerprint, step, reserved_us, expires_ms, bucket_ms = string.match(record, '^open (%S+) (%d+) (%d+) (%d+) (%d+) ')
+local fingerprint, step, from_s, from_us, ttl_ms, bucket_ms = string.match(record, '^open (%S+) (%d+) (%d+) (%d+) (%d+) (%d+) ')
 -- @include now
-if now_s * 1000 + us / 1000 >= expires_ms + 0 then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
+if now_s * 1000 + us / 1000 >= from_s * 1000 + (from_us - from_us % 1000) / 1000 + ttl_ms then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
 for i = 1, count do
   local kept = call('HGET', KEYS[holds + i], bucket_ms)
   if not kept then
     -- A bucket that came to nothing is taken away, also from under a hold of nothing.
     local place = 0
-    for held in string.gmatch(string.match(record, '^%l+ %S+ %d+ %d+ %d+ %d+ %S+(.*)$'), ' %S+ (%S+) %S+') do
+    for held in string.gmatch(string.match(record, '^%l+ %S+ %d+ %d+ %d+ %d+ %d+ %S+(.*)$'), ' %S+ (%S+) %S+') do
       place = place + 1
       if place == i and held == '0' then kept = '0' end
     end
@@ -55,6 +55,6 @@ end
 if states > 0 then
   -- @include take
 end
-record = table.concat({ 'open', fingerprint, string.format('%d', step + 1), reserved_us, expires_ms, bucket_ms, tail }, ' ')
+record = table.concat({ 'open', fingerprint, string.format('%d', step + 1), from_s, from_us, ttl_ms, bucket_ms, tail }, ' ')
 call('SET', hold, record, 'PX', record_ttl_ms)
 return 'GRANTED ' .. record

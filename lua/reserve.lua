@@ -2,7 +2,7 @@
 -- reserve: sets amounts aside beside counters until they are settled, released or expire, and takes them from rates, if every limit allows it.
 -- KEYS    counter..., held..., state..., ruled, hold, holds..., [rules]
 -- ARGV    counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)..., ttl_ms, width_ms, record_ttl_ms, fingerprint, tail, [now_ms, touch, asked]
--- REPLY   GRANTED reserved_us expires_ms bucket_ms part shadowed (state)... used... [held...] [rulings]
+-- REPLY   GRANTED now_s us bucket_ms part shadowed (state)... used... [held...] [rulings]
 -- REPLY   DENIED now_s us refusing (state)... used... [held... frees_ms...] [rulings]
 -- REPLY   HELD record
 -- REPLY   STALE now_s
@@ -11,8 +11,9 @@
 -- COST    TIME, SET, one MGET, an INCRBY and an HINCRBY a counter and a SET a rate; where holds make a limit bind as admit
 
 -- Counters, states and limits are as in admit. The record of a hold is a line,
--- 'open FINGERPRINT STEP RESERVED_US EXPIRES_MS BUCKET_MS TAIL'; the tail is its tags and 'COUNTER AMOUNT LIMIT' a counter and a
--- rate. A partial amount in it is filled in; LIMIT is `Bound` in ops/hold/record.rs. HELD answers a repeat of the request with the record.
+-- 'open FINGERPRINT STEP NOW_S US TTL_MS BUCKET_MS TAIL': reserved at NOW_S and US microseconds, it expires TTL_MS after that. The
+-- tail is its tags and 'COUNTER AMOUNT LIMIT' a counter and a rate, with a partial amount filled in; LIMIT is `Bound` in
+-- ops/hold/record.rs. HELD answers a repeat of the request with the record.
 -- A hold lies in the bucket of `width_ms` that ends at or after its expiry: it frees late, never early.
 
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
@@ -42,40 +43,39 @@ end
 -- @include decide
 if part ~= '-' then tail = string.gsub(tail, ' <%d* ', ' ' .. part .. ' ') end
 
-local reserved_us = now_s * 1e6 + us
-local expires_ms = (reserved_us - reserved_us % 1000) / 1000 + ttl_ms
-local bucket_ms = expires_ms + width_ms - 1
--- Thirteen digits each: a number is made a text once, and buckets sort as they are.
-local times = string.format('%d %013d %013d ', reserved_us, expires_ms, bucket_ms - bucket_ms % width_ms)
-bucket_ms = string.sub(times, -14, -2)
+local expires_ms, width = now_s * 1000 + us / 1000 + ttl_ms, width_ms + 0
+-- Thirteen digits: buckets sort as they are.
+local bucket_ms = string.format('%013d', expires_ms + -expires_ms % width)
 
 -- From here on it is written; what can still fail comes first, and is taken back when it does.
-if not call('SET', hold, 'open ' .. fingerprint .. ' 0 ' .. times .. tail, 'PX', record_ttl_ms, 'NX') then
+if not call('SET', hold, 'open ' .. fingerprint .. ' 0 ' .. now_s .. ' ' .. us .. ' ' .. ttl_ms .. ' ' .. bucket_ms .. ' ' .. tail, 'PX', record_ttl_ms, 'NX') then
   return redis.error_reply('COSTGUARD_CORRUPT ' .. hold .. ' does not hold a hold')
 end
-local try, type, first = redis.pcall, type, { nil, nil, nil, nil }
+local try, type, opens = redis.pcall, type, false
 for i = 1, count do
   local amount = ARGV[amounts + 2 * i - 1]
   if amount ~= checked then checked, adds = amount, amount + 0 end
   local kept = try('HINCRBY', KEYS[holds + i], bucket_ms, amount)
   if kept == adds then
-    first[i] = true
+    opens = true
   elseif type(kept) == 'table' then
     for j = 1, i - 1 do
-      local taken = ARGV[amounts + 2 * j - 1]
+      local total, taken = KEYS[count + j], ARGV[amounts + 2 * j - 1]
+      -- It was not there before: it has no TTL yet.
+      if call('DECRBY', total, taken) == 0 and call('PTTL', total) == -1 then call('DEL', total) end
       taken = taken == '0' and '0' or '-' .. taken
       if call('HINCRBY', KEYS[holds + j], bucket_ms, taken) == 0 then call('HDEL', KEYS[holds + j], bucket_ms) end
     end
     call('DEL', hold)
     return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[holds + i] .. ' does not hold amounts by time')
   end
+  call('INCRBY', KEYS[count + i], amount)
 end
-for i = 1, count do
-  call('INCRBY', KEYS[count + i], ARGV[amounts + 2 * i - 1])
-  if first[i] or fresh or touch ~= '' then
-    -- @include lives
-    -- @include expiry
-    lives = lives or ends(expiries)
+if opens or fresh or touch ~= '' then
+  -- @include lives
+  -- @include expiry
+  lives = lives or ends(expiries)
+  for i = 1, count do
     local counter, expiry = KEYS[i], lives[i]
     if not expiry then expiry = '+' .. record_ttl_ms end
     -- The counter is made now, so that it has its TTL when the hold is settled into it.
@@ -92,5 +92,5 @@ end
 if states > 0 then
   -- @include take
 end
-return 'GRANTED ' .. times .. part .. ' ' .. shadowed .. ' ' .. words
+return 'GRANTED ' .. now_s .. ' ' .. us .. ' ' .. bucket_ms .. ' ' .. part .. ' ' .. shadowed .. ' ' .. words
   .. table.concat(texts, ' ', 1, holding and 2 * count or count) .. ruling

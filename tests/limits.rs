@@ -4,6 +4,8 @@
 // Helpers beside the test functions fail the test like these do.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+#[path = "limits/alone.rs"]
+mod alone;
 #[path = "limits/histories.rs"]
 mod histories;
 #[path = "limits/mistakes.rs"]

@@ -22,8 +22,16 @@ local function rate(text, now_us, amount, limit, span, burst, forced)
   if fits then parts = parts + amount * span_us end
   if parts < 0 then parts = 0 elseif parts > 9e15 then parts = 9e15 end
   rest = parts % limit
-  local after_us = (parts - rest) / limit
+  local after_us, keep_ms = (parts - rest) / limit, nil
   text = string.format('%d', now_us + after_us)
-  if rest > 0 then text = string.format('%s+%d', text, rest) end
-  return fits, said, text, parts == 0 and '0' or string.format('%d', after_us / 1000 + 2), parts
+  if rest > 0 then text = text .. string.format('+%d', rest) end
+  if parts == 0 then
+    keep_ms = '0'
+  elseif after_us + 2000 <= span_us then
+    -- A whole span is long enough, and its text is there.
+    keep_ms = string.sub(span, 1, -4)
+  else
+    keep_ms = string.format('%d', after_us / 1000 + 2)
+  end
+  return fits, said, text, keep_ms, parts
 end

@@ -2,7 +2,7 @@
 -- is one function that looks at a text and gives what it would become. It reads `state_keys` and `state_args`, the places before
 -- the first state in KEYS and `texts` and in ARGV, and `sums`, what the counters come to; with `forced` nothing is refused.
 local now_us = now_s * 1e6 + us
-keep = {}
+keep = { nil, nil, nil, nil }
 for i = 1, states do
   local at, place = state_args + 4 * (i - 1), state_keys + i
   local key, text, amount, limit, span_us, how = KEYS[place], texts[place], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]

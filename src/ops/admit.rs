@@ -1,4 +1,4 @@
-//! `admit`: adds amounts if every limit allows it. Twin of `lua/admit.lua`.
+//! `admit`: adds amounts if every limit allows it. Twin of `lua/admit.lua` and `lua/admit_rate.lua`.
 
 use super::plan::{Part, Plan};
 use super::request::{Request, request};
@@ -39,9 +39,15 @@ impl Admit<'_> {
             args.drain(1..4);
         }
         let verb = if self.part.is_some() { "admit part" } else { "admit" };
+        let mut op = Op::Admit;
+        if plan.is_one_rate() && self.request.is_plain(&plan) {
+            // One script answers all; this one answers only that, in less time.
+            op = Op::AdmitRate;
+            args.remove(0);
+        }
         let receipt = self.request.write_options(&plan, verb, now_ms, &mut args)?;
         let (keys, idempotent) = (plan.keys(receipt), self.request.id.is_some());
-        Ok((plan, ScriptCall { script: script::of(Op::Admit), keys, args, idempotent }))
+        Ok((plan, ScriptCall { script: script::of(op), keys, args, idempotent }))
     }
 
     async fn run(self) -> Result<Decision> {

@@ -139,6 +139,12 @@ impl Plan {
         Self::new(engine, policy, subject, now_ms, |meter| amounts.of(meter))
     }
 
+    /// Whether it is one GCRA rate, of which a whole amount is asked, and nothing else.
+    pub(crate) fn is_one_rate(&self) -> bool {
+        let ([limit], [entry]) = (self.limits(), &self.entries[..]) else { return false };
+        matches!(limit.counter().window().per(), Per::Rate(_)) && entry.part.is_none()
+    }
+
     /// Asks for what there is of a meter.
     pub(crate) fn take_part(&mut self, meter: &Meter, part: Part) {
         for (entry, limit) in self.entries.iter_mut().zip(self.policy.limits()) {

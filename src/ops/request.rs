@@ -23,6 +23,11 @@ impl Request<'_> {
         self.at.map(injected_ms).transpose()
     }
 
+    /// Whether it has no id, no time and no rules of its own.
+    pub(crate) fn is_plain(&self, plan: &Plan) -> bool {
+        self.id.is_none() && self.at.is_none() && plan.asked().is_empty()
+    }
+
     /// `now_ms, touch, receipt_ttl_ms, fingerprint, asked`, where any of them is needed, and the receipt's key.
     pub(crate) fn write_options(
         &self,
@@ -31,8 +36,9 @@ impl Request<'_> {
         now_ms: i64,
         args: &mut Vec<String>,
     ) -> Result<Option<String>> {
-        let touch = self.engine.touch() || plan.renews();
-        if self.id.is_none() && self.at.is_none() && !touch && plan.asked().is_empty() {
+        // Only counters lose a TTL.
+        let touch = plan.counters().next().is_some() && (self.engine.touch() || plan.renews());
+        if self.is_plain(plan) && !touch {
             return Ok(None);
         }
         args.push(if self.at.is_some() { time_text(now_ms) } else { String::new() });

@@ -11,6 +11,8 @@ pub enum Op {
     Charge,
     /// Adds amounts if every limit allows it.
     Admit,
+    /// Takes an amount from one rate if it fits.
+    AdmitRate,
     /// Counts with a TTL.
     Count,
     /// Reads counters and what is held beside them.
@@ -63,9 +65,10 @@ pub struct Contract {
 
 impl Op {
     /// Every operation, in the order of their discriminants.
-    pub const ALL: [Op; 16] = [
+    pub const ALL: [Op; 17] = [
         Op::Charge,
         Op::Admit,
+        Op::AdmitRate,
         Op::Count,
         Op::Peek,
         Op::Adjust,
@@ -121,6 +124,15 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         flags: "",
     },
     Contract {
+        name: "admit_rate",
+        purpose: "takes an amount from one rate if it fits: admit for a policy of one GCRA rate and nothing else.",
+        keys: "state, ruled",
+        args: "amount, limit, span_us, burst",
+        reply: &["GRANTED now_s us part shadowed state", "DENIED now_s us refusing state", "RULED now_s"],
+        errors: "CORRUPT INVALID",
+        flags: "",
+    },
+    Contract {
         name: "count",
         purpose: "adds to a counter that lives for a TTL from its first hit on, or from its last.",
         keys: "counter, [receipt]",
@@ -166,7 +178,7 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         keys: "counter..., held..., state..., ruled, hold, holds..., [rules]",
         args: "counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)..., ttl_ms, width_ms, record_ttl_ms, fingerprint, tail, [now_ms, touch, asked]",
         reply: &[
-            "GRANTED reserved_us expires_ms bucket_ms part shadowed (state)... used... [held...] [rulings]",
+            "GRANTED now_s us bucket_ms part shadowed (state)... used... [held...] [rulings]",
             "DENIED now_s us refusing (state)... used... [held... frees_ms...] [rulings]",
             "HELD record",
             "STALE now_s",

@@ -253,8 +253,8 @@ impl Call {
             (_, ["REPLAY", ..]) => format!("REPLAY {}", self.as_written(&given["REPLAY ".len()..])),
             (_, ["STALE", seconds]) => format!("STALE {seconds}000"),
             (Op::Admit, ["GRANTED", _, _, "-", "-", rest @ ..]) => format!("GRANTED {}", rest.join(" ")),
-            (Op::Reserve, ["GRANTED", us, expires, bucket, part, "-", rest @ ..]) => {
-                format!("GRANTED {} {expires} {bucket} {part} {}", ms("0", us), rest.join(" "))
+            (Op::Reserve, ["GRANTED", seconds, us, bucket, part, "-", rest @ ..]) => {
+                format!("GRANTED {} {bucket} {part} {}", ms(seconds, us), rest.join(" "))
             }
             (_, [status @ "DENIED", seconds, us, rest @ ..]) | (Op::Peek, [status @ "OK", seconds, us, rest @ ..]) => {
                 format!("{status} {} {}", ms(seconds, us), rest.join(" "))

@@ -160,7 +160,7 @@ fn releases() -> Vec<Case> {
 
 /// A record that is not the caller's any more.
 fn ended() -> Vec<Case> {
-    let now = "open f 1 4000000000000000 4000000550000 4000000600000 - more";
+    let now = "open f 1 4000000000 0 550000 4000000600000 - more";
     vec![
         open("settle, release, extend, grow: a hold that was changed elsewhere is told as it is")
             .put("SET", "h", &[now, "PXAT", "4000000700000"])
@@ -193,8 +193,8 @@ fn ended() -> Vec<Case> {
 
 fn extends() -> Vec<Case> {
     let it = |ttl_ms: &str, width_ms: &str| extend(OPEN, ttl_ms, width_ms, &[("a", "5")]);
-    let later = "open f 0 4000000000000000 4000001000000 4000001000000 -";
-    let same = "open f 0 4000000000000000 4000000560000 4000000600000 -";
+    let later = "open f 0 4000000000 0 1000000 4000001000000 -";
+    let same = "open f 0 4000000000 0 560000 4000000600000 -";
     vec![
         open("extend: into a later bucket")
             .run(it("900000", WIDTH).at("4000000100000"), format!("EXTENDED {later}"))
@@ -244,7 +244,7 @@ fn extends() -> Vec<Case> {
 
 fn grows() -> Vec<Case> {
     let it = |amount: &str| grow(OPEN, "more", &[("a", amount, "10")]).at(NOW);
-    let more = "open f 1 4000000000000000 4000000550000 4000000600000 more";
+    let more = "open f 1 4000000000 0 550000 4000000600000 more";
     vec![
         open("grow: up to the limit")
             .put("SET", "a", &["1", "PXAT", END])
@@ -375,7 +375,7 @@ fn corrupt() -> Vec<Case> {
 
 fn evicted() -> Vec<Case> {
     let one = [("a", "5", "7")];
-    let more = "open f 1 4000000000000000 4000000550000 4000000600000 more";
+    let more = "open f 1 4000000000 0 550000 4000000600000 more";
     vec![
         open("settle: a counter that is gone lives as long as the receipt")
             .put("DEL", "a", &[])

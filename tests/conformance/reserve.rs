@@ -11,11 +11,11 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// The record of a hold made by [`reserve`] at [`NOW`] under the fingerprint `f`.
-pub(crate) const OPEN: &str = "open f 0 4000000000000000 4000000550000 4000000600000 -";
+pub(crate) const OPEN: &str = "open f 0 4000000000 0 550000 4000000600000 -";
 
 /// The reply to that, with what was used and held before.
 pub(crate) fn granted(before: &str) -> String {
-    format!("GRANTED {NOW} {EXPIRES} {BUCKET} - {before}")
+    format!("GRANTED {NOW} {BUCKET} - {before}")
 }
 
 /// A hash with one bucket that is open.
@@ -193,11 +193,11 @@ fn rest() -> Vec<Case> {
         let counters = [("a", "<", END, "10"), ("b", "<", END, "20"), ("c", "3", END, "")];
         reserve_with(&counters, &[TTL, WIDTH, RECORD_TTL, fingerprint, tail]).at(NOW)
     };
-    let open = format!("open f 0 {NOW}000 {EXPIRES} {BUCKET} - a 7 10 b 7 20 c 3 -");
+    let open = format!("open f 0 4000000000 0 {TTL} {BUCKET} - a 7 10 b 7 20 c 3 -");
     vec![
         others(case("reserve: the rest of the tightest limit"), "b:held", "b:holds", "13")
             .put("SET", "a", &["2", "PXAT", END])
-            .run(of("f"), format!("GRANTED {NOW} {EXPIRES} {BUCKET} 7 2 0 0 0 13 0"))
+            .run(of("f"), format!("GRANTED {NOW} {BUCKET} 7 2 0 0 0 13 0"))
             .run(of("f"), format!("HELD {open}"))
             .holds("a", "'2'", At(END))
             .holds("b", "'0'", At(END))
@@ -219,7 +219,7 @@ fn rest() -> Vec<Case> {
             .holds("a", "'10'", At(END)),
         case("reserve: a counter below zero leaves more than its limit")
             .put("SET", "a", &["-5", "PXAT", END])
-            .run(reserve(&[("a", "<", END, "10")], "f").at(NOW), format!("GRANTED {NOW} {EXPIRES} {BUCKET} 15 -5"))
+            .run(reserve(&[("a", "<", END, "10")], "f").at(NOW), format!("GRANTED {NOW} {BUCKET} 15 -5"))
             .holds("a", "'-5'", At(END))
             .holds("a:held", "'15'", At(END))
             .holds("a:holds", bucket("15"), At(END))

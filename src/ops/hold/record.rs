@@ -22,7 +22,7 @@ pub enum HoldState {
     Released,
 }
 
-/// `STATE FINGERPRINT STEP RESERVED_US EXPIRES_MS BUCKET_MS TAGS`, then `COUNTER AMOUNT LIMIT` a counter; when it has ended
+/// `STATE FINGERPRINT STEP NOW_S US TTL_MS BUCKET_MS TAGS`, then `COUNTER AMOUNT LIMIT` a counter; when it has ended
 /// `|`, how, and the reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -118,7 +118,11 @@ impl Record {
             _ => return Err(unexpected(line)),
         };
         let _fingerprint = word()?;
-        let (step, reserved_us, expires_ms, bucket_ms) = (int(word()?)?, int(word()?)?, int(word()?)?, int(word()?)?);
+        let (step, from_s, us) = (int(word()?)?, int(word()?)?, int(word()?)?);
+        let (ttl_ms, bucket_ms) = (int(word()?)?, int(word()?)?);
+        let reserved_us = from_s.checked_mul(1_000_000).and_then(|from_us| from_us.checked_add(us));
+        let reserved_us = reserved_us.ok_or_else(|| unexpected(line))?;
+        let expires_ms = (reserved_us / 1000).saturating_add(ttl_ms);
         let tags = word()?.to_owned();
         let mut entries = Vec::new();
         while let Some(key) = words.next().filter(|word| *word != "|") {

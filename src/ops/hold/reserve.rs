@@ -127,15 +127,15 @@ impl<'a> Reserve<'a> {
         Ok(Decision::Granted(Hold { engine, id, key, record, limits, observed: None, at_ms, ended: false }))
     }
 
-    /// Reads `GRANTED reserved_us expires_ms bucket_ms part shadowed (state)... used... [held...]`, and gives the record that was
-    /// stored.
+    /// Reads `GRANTED now_s us bucket_ms part shadowed (state)... used... [held...]`, and gives the record that was stored.
     fn granted(&self, mut plan: Plan, answer: &mut Answer) -> Result<(String, Vec<LimitState>)> {
         answer.expect("GRANTED")?;
         let fingerprint = self.fingerprint(&plan);
-        let reserved_us = answer.int()?;
-        let (expires_ms, bucket_ms) = (answer.word()?.to_owned(), answer.word()?.to_owned());
-        let (limits, _) = plan.granted(answer, reserved_us, true)?;
-        let line = format!("open {fingerprint} 0 {reserved_us} {expires_ms} {bucket_ms} {}", self.tail(&plan)?);
+        let (now_us, (ttl_ms, _)) = (answer.now_us()?, ttl_and_width_ms(self.ttl)?);
+        let bucket_ms = answer.word()?.to_owned();
+        let (limits, _) = plan.granted(answer, now_us, true)?;
+        let (from_s, us) = (now_us / 1_000_000, now_us % 1_000_000);
+        let line = format!("open {fingerprint} 0 {from_s} {us} {ttl_ms} {bucket_ms} {}", self.tail(&plan)?);
         self.engine.events.tell(&limits);
         Ok((line, limits))
     }
