@@ -29,26 +29,6 @@ async fn charged(guard: &CostGuard, root: &str) -> i64 {
     guard.peek(&one(), &user(root)).await.unwrap()[0].used
 }
 
-/// A root, and its slot, on each of the three primaries.
-fn root_on(cluster: &Cluster, place: usize) -> (String, u16) {
-    (0..)
-        .map(|n| format!("root{n}"))
-        .find_map(|root| {
-            let slot = slot_of(cluster, &root);
-            (Cluster::holder_of(slot) == place).then_some((root, slot))
-        })
-        .unwrap()
-}
-
-fn slot_of(cluster: &Cluster, root: &str) -> u16 {
-    let key = format!("{{{root}}}");
-    redis::cmd("CLUSTER")
-        .arg("KEYSLOT")
-        .arg(key)
-        .query(&mut redis::Client::open(format!("redis://{}", cluster.addr(1))).unwrap().get_connection().unwrap())
-        .unwrap()
-}
-
 async fn connect(cluster: &Cluster) -> CostGuard {
     // Named by its last node only, so that the others have to be found.
     CostGuard::connect(&cluster.url(2)).await.unwrap()
@@ -86,7 +66,7 @@ async fn every_operation_works_wherever_its_root_lies() {
 async fn a_slot_that_moves_is_followed_on_the_way_and_afterwards() {
     let cluster = block_in_place(Cluster::start);
     let guard = connect(&cluster).await;
-    let (root, slot) = root_on(&cluster, 0);
+    let (root, slot) = cluster.root_on(0);
     let slot = slot.to_string();
     let (from, to) = (cluster.id(0), cluster.id(1));
     let set_slot = |place: usize, what: &str, id: &str| cluster.tell(place, &["CLUSTER", "SETSLOT", &slot, what, id]);
@@ -128,7 +108,7 @@ async fn a_node_that_does_not_know_the_script_gets_its_text() {
     let cluster = block_in_place(Cluster::start);
     let guard = connect(&cluster).await;
     for place in 0..3 {
-        let (root, _) = block_in_place(|| root_on(&cluster, place));
+        let (root, _) = block_in_place(|| cluster.root_on(place));
         charge(&guard, &root).await.unwrap();
         block_in_place(|| cluster.tell(place, &["SCRIPT", "FLUSH"]));
         charge(&guard, &root).await.unwrap();
@@ -141,7 +121,7 @@ async fn a_killed_primary_gives_errors_of_the_right_kind_and_service_returns() {
     let mut cluster = block_in_place(Cluster::start);
     let config = RedisConfig::from_url(&cluster.url(2)).unwrap().call_timeout(Duration::from_millis(300));
     let guard = CostGuard::builder().connect_with(&config).await.unwrap();
-    let (dead, other) = block_in_place(|| (root_on(&cluster, 0).0, root_on(&cluster, 1).0));
+    let (dead, other) = block_in_place(|| (cluster.root_on(0).0, cluster.root_on(1).0));
     charge(&guard, &dead).await.unwrap();
     charge(&guard, &other).await.unwrap();
     // What is acknowledged and not yet with the replica would be lost.
@@ -192,7 +172,7 @@ async fn the_cluster_is_found_through_any_node_that_answers() {
     let cluster = block_in_place(Cluster::start);
     let guard = CostGuard::connect(&format!("redis+cluster://127.0.0.1:1,{}", cluster.addr(1))).await.unwrap();
     for place in 0..3 {
-        charge(&guard, &block_in_place(|| root_on(&cluster, place)).0).await.unwrap();
+        charge(&guard, &block_in_place(|| cluster.root_on(place)).0).await.unwrap();
     }
     let err = CostGuard::connect("redis+cluster://127.0.0.1:1").await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Unavailable);

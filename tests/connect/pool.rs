@@ -1,6 +1,5 @@
 //! The pool: few connections, bounded calls, deadlines, and a server that goes away and comes back.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use costguard::store::redis::RedisConfig;
@@ -49,10 +48,6 @@ async fn until<F: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-fn signal(server: &Server, name: &str) {
-    assert!(Command::new("kill").args([name, &server.pid().to_string()]).status().unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,13 +119,13 @@ async fn a_server_that_stops_to_answer_costs_a_call_its_deadline_and_no_more() {
         config(&server.url()).call_timeout(Duration::from_millis(200)).socket_timeout(Duration::from_secs(1));
     let guard = guard(&settings).await;
     guard.charge(&policy(), &alice(), CENT).await.unwrap();
-    signal(&server, "-STOP");
+    server.signal("STOP");
     let began = Instant::now();
     assert_eq!(guard.charge(&policy(), &alice(), CENT).await.unwrap_err().kind(), ErrorKind::Ambiguous);
     let with_id = guard.charge(&policy(), &alice(), CENT).id("one").await.unwrap_err();
     assert_eq!(with_id.kind(), ErrorKind::Unavailable);
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    signal(&server, "-CONT");
+    server.signal("CONT");
     until("it heals", || async { guard.charge(&policy(), &alice(), CENT).id("one").await.is_ok() }).await;
     // The first, the ambiguous one or not, and the one with an id, however often it was sent.
     let charged = charged(&guard).await;

@@ -57,6 +57,53 @@ impl Cluster {
         BORDERS.iter().filter(|border| slot > **border).count()
     }
 
+    /// A root on this primary, and its slot.
+    pub fn root_on(&self, place: usize) -> (String, u16) {
+        let of =
+            |root: String| (Self::holder_of(self.slot_of(&root)) == place).then(|| (root.clone(), self.slot_of(&root)));
+        (0..).find_map(|n| of(format!("root{n}"))).expect("there are many roots")
+    }
+
+    /// The slot of all keys of a root.
+    pub fn slot_of(&self, root: &str) -> u16 {
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("KEYSLOT").arg(format!("{{{root}}}")).query(&mut self.connection(1)).expect("the node answers")
+    }
+
+    /// Moves the slot of a root, with its keys, as an operator's tool does.
+    pub fn move_slot_of(&self, root: &str, from: usize, to: usize) {
+        let (slot, ids) = (self.slot_of(root).to_string(), [self.id(from), self.id(to)]);
+        self.tell(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[0]]);
+        self.tell(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[1]]);
+        let port = self.nodes[to].addr().port().to_string();
+        loop {
+            let mut command = redis::cmd("CLUSTER");
+            command.arg("GETKEYSINSLOT").arg(&slot).arg(100);
+            let keys: Vec<String> = command.query(&mut self.connection(from)).expect("the node answers");
+            if keys.is_empty() {
+                break;
+            }
+            let mut command = redis::cmd("MIGRATE");
+            command.arg("127.0.0.1").arg(&port).arg("").arg(0).arg(5_000).arg("KEYS").arg(keys);
+            command.exec(&mut self.connection(from)).expect("the keys move");
+        }
+        for place in [to, from] {
+            self.tell(place, &["CLUSTER", "SETSLOT", &slot, "NODE", &ids[1]]);
+        }
+    }
+
+    /// After the first primary was killed: waits until its replica has taken over, by what every node knows.
+    pub fn until_whole(&self) {
+        let (last, replica) = (self.nodes.len() - 1, self.id(self.nodes.len() - 1));
+        until("the replica takes over", || {
+            (0..=last).all(|place| {
+                let nodes = self.ask(place, &["CLUSTER", "NODES"]);
+                let is_primary = nodes.lines().any(|line| line.starts_with(&replica) && line.contains("master"));
+                is_primary && self.ask(place, &["CLUSTER", "INFO"]).contains("cluster_state:ok")
+            })
+        });
+    }
+
     /// The name of a node.
     pub fn id(&self, place: usize) -> String {
         self.ask(place, &["CLUSTER", "MYID"])

@@ -32,6 +32,8 @@ struct Shared {
     /// The next fault and the bytes its request holds; `None` means any script call.
     armed: Mutex<Option<(Fault, Option<Vec<u8>>)>>,
     stalled: watch::Sender<bool>,
+    /// While it is cut nobody is let in; each cut is a new number, by which connections know that they are closed.
+    cut: watch::Sender<(bool, u64)>,
     requests: AtomicUsize,
     script_calls: AtomicUsize,
     faults: AtomicUsize,
@@ -46,6 +48,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             armed: Mutex::new(None),
             stalled: watch::Sender::new(false),
+            cut: watch::Sender::new((false, 0)),
             requests: AtomicUsize::new(0),
             script_calls: AtomicUsize::new(0),
             faults: AtomicUsize::new(0),
@@ -84,6 +87,16 @@ impl Proxy {
     /// Lets go what [`stall`](Self::stall) held back.
     pub fn resume(&self) {
         self.shared.stalled.send_replace(false);
+    }
+
+    /// Closes every connection and every new one at once, until [`mend`](Self::mend).
+    pub fn cut(&self) {
+        self.shared.cut.send_modify(|(is_cut, number)| (*is_cut, *number) = (true, *number + 1));
+    }
+
+    /// Lets clients in again.
+    pub fn mend(&self) {
+        self.shared.cut.send_modify(|(is_cut, _)| *is_cut = false);
     }
 
     /// How many requests have arrived, dropped ones and those of connection set-up included.
@@ -134,6 +147,9 @@ impl Shared {
 async fn accept(listener: TcpListener, upstream: String, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
+        if shared.cut.borrow().0 {
+            continue;
+        }
         connections.spawn(connect(client, upstream.clone(), Arc::clone(&shared)));
         while connections.try_join_next().is_some() {}
     }
@@ -150,7 +166,9 @@ async fn connect(client: TcpStream, upstream: String, shared: Arc<Shared>) -> io
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let fates = Fates::default();
+    let (mut cut, number) = (shared.cut.subscribe(), shared.cut.borrow().1);
     tokio::select! {
+        _ = cut.wait_for(|(_, latest)| *latest != number) => Ok(()),
         ended = pass_requests(from_client, to_server, &fates, &shared) => ended,
         ended = pass_replies(from_server, to_client, &fates, &shared) => ended,
     }

@@ -23,6 +23,9 @@ pub const DEFAULT_IMAGE: &str = "redis:7-alpine";
 /// How long a server may take to answer its first command.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// Said by what containers cannot do.
+const NO_PROCESS: &str = "this test needs its server as a process: put redis-server on the PATH";
+
 /// How many ports are tried: another process may take a free port before the server binds it.
 const PORT_TRIES: usize = 5;
 
@@ -153,14 +156,42 @@ impl Server {
         self.addr
     }
 
-    /// The id of the server's process, for tests that signal it.
+    /// The id of the server's process.
     ///
     /// # Panics
     /// When the server runs in a container: such a test needs a server program on the PATH.
     pub fn pid(&self) -> u32 {
         match &self.home {
             Home::Process(process) => process.child.id(),
-            Home::Container { .. } => panic!("this test signals its server: put redis-server on the PATH"),
+            Home::Container { .. } => panic!("{NO_PROCESS}"),
+        }
+    }
+
+    /// Sends the process a signal: `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Ends the process at once and without a word, as `kill -9` does. Its directory stays.
+    pub fn kill(&mut self) {
+        self.process().end();
+    }
+
+    /// Starts the server again after [`kill`](Self::kill): in the same place, with the same options and files.
+    pub fn restart(&mut self) {
+        let addr = self.addr;
+        let process = self.process();
+        process.run_again();
+        if let Err(reason) = process.wait_until_ready(addr) {
+            panic!("the server did not come back at {addr}: {reason}\nits log:\n{}", process.log());
+        }
+    }
+
+    fn process(&mut self) -> &mut Process {
+        match &mut self.home {
+            Home::Process(process) => process,
+            Home::Container { .. } => panic!("{NO_PROCESS}"),
         }
     }
 }
@@ -180,6 +211,8 @@ struct Process {
     child: Child,
     watchdog: Watchdog,
     dir: TempDir,
+    program: PathBuf,
+    args: Vec<String>,
 }
 
 impl Process {
@@ -194,23 +227,42 @@ impl Process {
     }
 
     fn run(program: &Path, dir: TempDir, args: &[&str]) -> Self {
+        let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let (child, watchdog) = Self::start(program, &args, dir.path());
+        Self { child, watchdog, dir, program: program.to_owned(), args }
+    }
+
+    fn start(program: &Path, args: &[String], dir: &Path) -> (Child, Watchdog) {
         let child = Command::new(program)
             .args(args)
-            .current_dir(dir.path())
+            .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("{} could not be started: {error}", program.display()));
         let script = "kill -9 \"$1\"; rm -rf \"$2\"";
-        let watchdog = Watchdog::start(script, &[&child.id().to_string(), &dir.path().to_string_lossy()]);
-        Self { child, watchdog, dir }
+        let watchdog = Watchdog::start(script, &[&child.id().to_string(), &dir.to_string_lossy()]);
+        (child, watchdog)
+    }
+
+    fn end(&mut self) {
+        // The watchdog first: once the child is reaped, its id may belong to another process.
+        self.watchdog.dismiss();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn run_again(&mut self) {
+        (self.child, self.watchdog) = Self::start(&self.program, &self.args, self.dir.path());
     }
 
     fn wait_until_ready(&mut self, addr: SocketAddr) -> Result<(), String> {
         // Asking for its directory tells our server from another that may have taken the port.
         let dir = self.dir.path().canonicalize().expect("the temporary directory exists");
-        self.wait_for(addr, "CONFIG GET dir\r\n", &dir.to_string_lossy())
+        self.wait_for(addr, "CONFIG GET dir\r\n", &dir.to_string_lossy())?;
+        // That is answered while a server loads what it wrote before, and nothing else is.
+        self.wait_for(addr, "PING\r\n", "PONG")
     }
 
     fn wait_for(&mut self, addr: SocketAddr, command: &str, expected: &str) -> Result<(), String> {
@@ -236,10 +288,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The watchdog first: once the child is reaped, its id may belong to another process.
-        self.watchdog.dismiss();
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 

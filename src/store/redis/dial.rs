@@ -1,6 +1,8 @@
 //! Opens one connection: socket, TLS, greeting.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +30,12 @@ pub(super) struct Dialer {
 pub(super) struct Opened {
     pub(super) connection: MultiplexedConnection,
     pub(super) driver: Task,
+    /// Ends when the next calls belong to another server, although this one may still answer.
+    pub(super) moved: Option<Moved>,
 }
+
+/// The future of [`Opened::moved`].
+pub(super) type Moved = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A task that is ended with this value.
 pub(super) struct Task(pub(super) JoinHandle<()>);
@@ -90,7 +97,7 @@ impl Dialer {
         let pong = connection.send_packed_command(&redis::cmd("PING")).await?.extract_error();
         match pong {
             Err(err) if err.kind() != Kind::Server(Server::NoPerm) => Err(err),
-            _ => Ok(Opened { connection, driver }),
+            _ => Ok(Opened { connection, driver, moved: None }),
         }
     }
 

@@ -309,13 +309,21 @@ impl Link {
 
     fn up(self: &Arc<Self>, opened: Opened) {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let Opened { connection, mut driver } = opened;
+        let Opened { connection, mut driver, moved } = opened;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let ending = Ending { link: Arc::downgrade(self), id };
         // The server may close an idle connection: better to know before a call is sent into the void.
         let watch = Task(tokio::spawn(async move {
-            driver.ended().await;
-            drop(ending);
+            let ending = ending;
+            let Some(moved) = moved else { return driver.ended().await };
+            tokio::select! {
+                () = driver.ended() => {}
+                () = moved => {
+                    drop(ending);
+                    // Who waits for an answer holds the connection, and may still get it.
+                    driver.ended().await;
+                }
+            }
         }));
         let live = Live { connection, id, answers: AtomicU64::new(0), silence: Mutex::new(None), _watch: watch };
         self.state.send_replace(State::Up(Arc::new(live)));
