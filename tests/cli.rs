@@ -1,4 +1,5 @@
-//! The program, as a user runs it: `scripts`, `charge`, `peek`, `statement`, `holds`, `hold` and `bench`.
+//! The program, as a user runs it: `scripts`, `charge`, `peek`, `statement`, `holds`, `hold`, `limit`,
+//! `block` and `bench`.
 
 #![cfg(feature = "cli")]
 // Helpers beside the test functions fail the test like these do.
@@ -15,7 +16,7 @@ use assert_cmd::Command;
 use assert_cmd::cargo::cargo_bin_cmd;
 use costguard::{Amounts, CostGuard, Decision, Policy, Subject};
 use redis::Commands as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{Server, server_url};
 
 /// What one run did.
@@ -391,6 +392,56 @@ fn a_hold_is_shown_released_and_settled_by_its_id_once() {
     hold("settle", "b", &["--cost", "1", "--amount", "tokens=7"]).failed(1, "settled with other amounts");
     hold("release", "b", &[]).failed(1, "this hold was settled");
     hold("show", "c", &[]).failed(1, "there is no hold");
+}
+
+#[test]
+fn a_limit_is_set_shown_and_cleared_and_decides_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policy.toml");
+    fs::write(&path, "[[limit]]\nscope = 'user'\nmeter = 'cost'\nlimit = '1.00'\nper = 'day'\n").unwrap();
+    let policy = path.to_str().unwrap();
+    let ask = |code: i32| {
+        let run = on_server(&["charge", "--admit", "--policy", policy, "--scope", "user=rita", "--cost", "80"]);
+        assert_eq!(run.code, code, "{}", run.out);
+    };
+    ask(3);
+    let set = ["limit", "set", "user:rita", "cost", "100.00", "--per", "day", "--for", "8h"];
+    let text = on_server(&set).ok();
+    assert!(
+        text.contains("user:rita has 100.00 of cost per day") && text.contains("cost per day at most 100.00"),
+        "{text}"
+    );
+    ask(0);
+    let shown = on_server(&["limit", "show", "user:rita", "--json"]).json();
+    let rule = &shown["rules"][0];
+    assert_eq!((&rule["scope"], &rule["limit"]), (&json!("user:rita"), &json!(100_000_000_000_i64)));
+    assert_eq!(on_server(&["limit", "show", "user:sam", "--root", "rita", "--json"]).json()["rules"], json!([]));
+    let text = on_server(&["limit", "clear", "user:rita", "cost", "--per", "day"]).ok();
+    assert!(text.contains("has what policies say") && text.contains("no rules are in force"), "{text}");
+    ask(3);
+
+    let past = on_server(&["limit", "set", "user:rita", "cost", "1", "--per", "day", "--until", "2020-01-01"]);
+    past.failed(1, "--until 2020-01-01 00:00:00 is over");
+    on_server(&["limit", "set", "user:rita", "cost", "1e3", "--per", "day"]).failed(1, "not an amount of money");
+    on_server(&["limit", "set", "rita", "cost", "1", "--per", "day"]).failed(2, "expected KIND:ID like user:alice");
+    on_server(&["limit", "set", "global", "cost", "1", "--per", "day"]).failed(1, "Give --root ID");
+}
+
+#[test]
+fn a_block_refuses_until_it_is_lifted() {
+    let ask = |code: i32| {
+        let run = on_server(&["charge", "--admit", "--per", "day", "--scope", "user=mal lory", "--cost", "1"]);
+        assert_eq!(run.code, code, "{}", run.out);
+    };
+    ask(0);
+    on_server(&["block", "user:mal lory"]).failed(1, "for how long?");
+    on_server(&["block", "user:mal lory", "--for", "1h", "--until", "2040-01-01"]).failed(2, "cannot be used with");
+    on_server(&["block", "user:mal lory", "--for", "soon"]).failed(2, "expected a duration like 90s");
+    let text = on_server(&["block", "user:mal lory", "--for", "1h"]).ok();
+    assert!(text.contains("is blocked") && text.contains("1 h"), "{text}");
+    ask(3);
+    assert_eq!(on_server(&["unblock", "user:mal lory", "--json"]).json()["outcome"], "unblocked");
+    ask(0);
 }
 
 #[test]

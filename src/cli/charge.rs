@@ -87,7 +87,7 @@ pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
             if let Some(id) = &args.id {
                 request = request.id(id);
             }
-            if let Some(at) = target.whose.at {
+            if let Some(at) = target.whose.under.at {
                 request = request.at(at);
             }
             request.await?
@@ -104,7 +104,7 @@ pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
         let charged = send!(guard.charge(&policy, &subject, given));
         Outcome::Done { word: "charged", limits: charged.limits, replayed: charged.replayed }
     };
-    if target.whose.json {
+    if target.whose.under.json {
         print_json(&Json { store: guard.store().describe(), root: target.whose.root()?, ..outcome.to_json() })?;
     } else {
         print(&outcome.to_text(&target.whose.place(&guard)?)?)?;

@@ -88,7 +88,7 @@ impl OneHold {
         let subject = self.whose.subject()?;
         let guard = self.whose.guard().await?;
         let mut search = guard.hold(&subject, &self.id);
-        if let Some(at) = self.whose.at {
+        if let Some(at) = self.whose.under.at {
             search = search.at(at);
         }
         let hold = search.await?;
@@ -97,7 +97,7 @@ impl OneHold {
 
     fn print(&self, guard: &CostGuard, hold: &Hold, outcome: &'static str, words: &str) -> anyhow::Result<()> {
         let (amounts, tags) = (hold.amounts(), hold.tags());
-        if self.whose.json {
+        if self.whose.under.json {
             return print_json(&Json {
                 store: guard.store().describe(),
                 root: self.whose.root()?,
@@ -128,7 +128,7 @@ impl OneHold {
     }
 
     fn print_settled(&self, guard: &CostGuard, settled: &Settled) -> anyhow::Result<()> {
-        if self.whose.json {
+        if self.whose.under.json {
             let limits = settled.limits.iter().map(|limit| JsonSettledLimit {
                 counter: &limit.key,
                 meter: limit.meter.as_str(),

@@ -66,11 +66,11 @@ pub(crate) async fn run(args: HoldsArgs) -> anyhow::Result<()> {
     let subject = whose.subject()?;
     let guard = whose.guard().await?;
     let mut search = guard.holds(&subject);
-    if let Some(at) = whose.at {
+    if let Some(at) = whose.under.at {
         search = search.at(at);
     }
     let open = search.await?;
-    if whose.json {
+    if whose.under.json {
         let holds = open.holds.iter().map(|hold| JsonHold::new(hold, open.now_ms)).collect();
         let (store, root, at) = (guard.store().describe(), whose.root()?, rfc3339(open.now_ms));
         return print_json(&Json { store, root, at, complete: open.complete, holds });

@@ -2,14 +2,17 @@
 
 mod amounts;
 mod bench;
+mod block;
 mod charge;
 mod doctor;
 mod health;
 mod hold;
 mod holds;
+mod limit;
 mod output;
 mod peek;
 mod replay;
+mod rules;
 mod scripts;
 mod statement;
 mod states;
@@ -36,6 +39,9 @@ enum Command {
     Statement(statement::StatementArgs),
     Holds(holds::HoldsArgs),
     Hold(hold::HoldArgs),
+    Limit(limit::LimitArgs),
+    Block(block::BlockArgs),
+    Unblock(block::UnblockArgs),
     Scripts(scripts::ScriptsArgs),
     Health(health::HealthArgs),
     Doctor(doctor::DoctorArgs),
@@ -54,6 +60,9 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             Command::Statement(args) => statement::run(args).await.map(done),
             Command::Holds(args) => holds::run(args).await.map(done),
             Command::Hold(args) => hold::run(args).await.map(done),
+            Command::Limit(args) => limit::run(args).await.map(done),
+            Command::Block(args) => block::block(args).await.map(done),
+            Command::Unblock(args) => block::unblock(args).await.map(done),
             Command::Scripts(args) => scripts::run(args).await.map(done),
             Command::Health(args) => health::run(args).await,
             Command::Doctor(args) => doctor::run(args).await,

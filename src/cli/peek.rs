@@ -36,11 +36,11 @@ pub(crate) async fn run(args: PeekArgs) -> anyhow::Result<()> {
     let policy = target.policy(&[Meter::COST])?;
     let guard = target.whose.guard().await?;
     let mut peek = guard.peek(&policy, &subject);
-    if let Some(at) = target.whose.at {
+    if let Some(at) = target.whose.under.at {
         peek = peek.at(at);
     }
     let limits = peek.await?;
-    if target.whose.json {
+    if target.whose.under.json {
         let store = guard.store().describe();
         return print_json(&Json { store, root: target.whose.root()?, limits: JsonState::all(&limits) });
     }

@@ -54,11 +54,11 @@ pub(crate) async fn run(args: StatementArgs) -> anyhow::Result<()> {
     let policy = target.policy(&[Meter::COST])?;
     let guard = whose.guard().await?;
     let mut statement = guard.statement(&policy, &subject);
-    if let Some(at) = whose.at {
+    if let Some(at) = whose.under.at {
         statement = statement.at(at);
     }
     let lines = statement.await?;
-    if whose.json {
+    if whose.under.json {
         let limits = lines.iter().map(JsonLine::new).collect();
         return print_json(&Json { store: guard.store().describe(), root: whose.root()?, limits });
     }

@@ -56,24 +56,16 @@ pub(crate) fn config_of(url: &str) -> anyhow::Result<RedisConfig> {
     })?)
 }
 
-/// Whose counters, on which server.
+/// Under which root, on which server, at what time.
 #[derive(Debug, clap::Args)]
-pub(crate) struct SubjectArgs {
+pub(crate) struct RootArgs {
     #[command(flatten)]
     server: ServerArgs,
-
-    /// Whose counter: a kind that the policy limits, and its id; may be repeated
-    #[arg(long = "scope", value_name = "KIND=ID")]
-    scopes: Vec<ScopeArg>,
 
     /// The hash tag of every key; budgets are kept per root [default: the id of the org, else of the user, else of the
     /// only scope]
     #[arg(long, value_name = "ID")]
     root: Option<String>,
-
-    /// Keys without kind and hash tag, like cost:alice:2026-02-01; takes one scope
-    #[arg(long, conflicts_with = "root")]
-    plain: bool,
 
     /// What every key begins with, as the service that counts has set it [default: $REDIS_KEY_PREFIX]
     #[arg(long, value_name = "TEXT")]
@@ -86,6 +78,21 @@ pub(crate) struct SubjectArgs {
     /// Print one JSON object; amounts in the meter's unit, cost in billionths of a dollar
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Whose counters, on which server.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SubjectArgs {
+    /// Whose counter: a kind that the policy limits, and its id; may be repeated
+    #[arg(long = "scope", value_name = "KIND=ID")]
+    scopes: Vec<ScopeArg>,
+
+    /// Keys without kind and hash tag, like cost:alice:2026-02-01; takes one scope
+    #[arg(long, conflicts_with = "root")]
+    plain: bool,
+
+    #[command(flatten)]
+    pub(crate) under: RootArgs,
 }
 
 /// Which limits, and whose.
@@ -141,17 +148,33 @@ impl TargetArgs {
     }
 }
 
+impl RootArgs {
+    /// The root of the keys of these scopes.
+    pub(crate) fn root_of<'a>(
+        &'a self,
+        scopes: impl IntoIterator<Item = &'a ScopeArg, IntoIter: Clone>,
+    ) -> anyhow::Result<&'a str> {
+        let scopes = scopes.into_iter().map(|scope| (scope.kind.as_str(), scope.id.as_str()));
+        let root = self.root.as_deref().or_else(|| default_root(scopes));
+        root.ok_or_else(|| {
+            anyhow!("which root? Give --root ID: there is neither an org nor a user nor a single other scope")
+        })
+    }
+
+    /// A guard on the server.
+    pub(crate) async fn guard(&self) -> anyhow::Result<CostGuard> {
+        let mut config = self.server.config()?;
+        if let Some(prefix) = &self.prefix {
+            config = config.key_prefix(prefix);
+        }
+        Ok(CostGuard::builder().connect_with(&config).await?)
+    }
+}
+
 impl SubjectArgs {
     /// The root of their keys; `None` for plain ones.
     pub(crate) fn root(&self) -> anyhow::Result<Option<&str>> {
-        if self.plain {
-            return Ok(None);
-        }
-        let scopes = self.scopes.iter().map(|scope| (scope.kind.as_str(), scope.id.as_str()));
-        let root = self.root.as_deref().or_else(|| default_root(scopes));
-        root.map(Some).ok_or_else(|| {
-            anyhow!("which root? Give --root ID: there is neither an org nor a user nor a single other scope")
-        })
+        if self.plain { Ok(None) } else { self.under.root_of(&self.scopes).map(Some) }
     }
 
     /// Whose counters they are.
@@ -179,11 +202,7 @@ impl SubjectArgs {
 
     /// A guard on the server.
     pub(crate) async fn guard(&self) -> anyhow::Result<CostGuard> {
-        let mut config = self.server.config()?;
-        if let Some(prefix) = &self.prefix {
-            config = config.key_prefix(prefix);
-        }
-        Ok(CostGuard::builder().connect_with(&config).await?)
+        self.under.guard().await
     }
 }
 
@@ -203,25 +222,25 @@ pub(crate) fn own_prefix(word: &str) -> String {
     format!("{word}-{}-{}:", since_epoch.as_millis(), std::process::id())
 }
 
-/// One `--scope`.
+/// One scope: `user=alice`, or as it stands in keys, `user:alice`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct ScopeArg {
-    kind: String,
-    id: String,
+pub(crate) struct ScopeArg {
+    pub(crate) kind: String,
+    pub(crate) id: String,
 }
 
 impl FromStr for ScopeArg {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
+        match text.split_once(['=', ':']) {
             Some((kind, id)) if !kind.is_empty() && !id.is_empty() => Ok(Self { kind: kind.into(), id: id.into() }),
             _ => Err("expected KIND=ID, like user=alice"),
         }
     }
 }
 
-fn parse_at(text: &str) -> Result<DateTime<Utc>, String> {
+pub(crate) fn parse_at(text: &str) -> Result<DateTime<Utc>, String> {
     let at_ms = parse_time_ms(text)?;
     DateTime::from_timestamp_millis(at_ms).ok_or_else(|| format!("{text:?} is too far away"))
 }
@@ -243,6 +262,7 @@ mod tests {
     #[test]
     fn scopes_are_a_kind_and_an_id() {
         assert_eq!("user=a=b".parse(), Ok(ScopeArg { kind: "user".into(), id: "a=b".into() }));
+        assert_eq!("user:a=b".parse(), Ok(ScopeArg { kind: "user".into(), id: "a=b".into() }));
         for text in ["user", "user=", "=alice", ""] {
             assert!(text.parse::<ScopeArg>().is_err(), "{text}");
         }

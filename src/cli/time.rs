@@ -35,6 +35,7 @@ pub(crate) fn parse_duration_ms(text: &str, plain_unit_ms: Option<i64>) -> Optio
         "s" | "sec" => 1_000,
         "m" | "min" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -151,6 +152,7 @@ mod tests {
             ("800ms", 800),
             ("1.5 min", 90_000),
             ("1h", 3_600_000),
+            ("30d", 2_592_000_000),
             ("0.0001", 1),
             ("2.843000001", 2_844),
             ("0", 0),

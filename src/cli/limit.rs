@@ -1,0 +1,109 @@
+//! `costguard limit`: other limits than policies say, for one scope and for a time.
+
+use clap::Subcommand;
+use costguard::model::GLOBAL;
+use costguard::{Counter, Meter, Subject, Window};
+
+use super::rules::{EndArgs, RuleArgs, list, of_scope, parse_scope, subject_with};
+use super::target::{RootArgs, ScopeArg};
+
+/// Set another limit for one scope, without a deploy
+///
+/// It takes the place of what policies say about that counter of that scope, for every process at once, until it ends or is
+/// cleared. It lies in the store, and the script that decides reads it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct LimitArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  costguard limit set user:alice cost 100.00 --per day --until 2026-12-01 --url redis://localhost:6379 --root acme
+  costguard limit set user:alice requests 600 --per rate/1m --for 8h --root acme     with $COSTGUARD_URL set
+  costguard limit show --root acme
+  costguard limit clear user:alice cost --per day --root acme";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Set a limit; without an end it lasts 400 days. Setting it again replaces it
+    Set {
+        #[command(flatten)]
+        of: RuleArgs,
+        #[command(flatten)]
+        counter: CounterArgs,
+        /// The limit, in the meter's unit: dollars for cost, a whole number elsewhere
+        #[arg(value_name = "LIMIT")]
+        limit: String,
+        #[command(flatten)]
+        end: EndArgs,
+    },
+    /// List the limits and blocks that are in force under a root; changes nothing
+    Show {
+        /// Only those of one scope
+        #[arg(value_name = "KIND:ID", value_parser = parse_scope)]
+        scope: Option<ScopeArg>,
+        #[command(flatten)]
+        under: RootArgs,
+    },
+    /// Go back to what policies say
+    Clear {
+        #[command(flatten)]
+        of: RuleArgs,
+        #[command(flatten)]
+        counter: CounterArgs,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct CounterArgs {
+    /// What is counted: cost, tokens, requests, or a name of your own
+    #[arg(value_name = "METER", value_parser = Meter::new)]
+    meter: Meter,
+
+    /// Over what the policy counts it: minute hour day week month quarter year total, 90s, 15m; day@Europe/Berlin for
+    /// another time zone than UTC; rate/1m, sliding/1m, log/1m; open for calls at once
+    #[arg(long, value_name = "WINDOW")]
+    per: Window,
+}
+
+impl CounterArgs {
+    fn counter(&self, kind: &str) -> Counter {
+        Counter::new(kind, self.meter.clone(), self.per)
+    }
+}
+
+pub(crate) async fn run(args: LimitArgs) -> anyhow::Result<()> {
+    match args.command {
+        Command::Set { of, counter, limit, end } => {
+            let limit = counter.meter.parse_amount(&limit)?;
+            let (subject, counter) = (of.subject()?, counter.counter(of.kind()));
+            let guard = of.under.guard().await?;
+            end.end(guard.set_limit(&subject, &counter, limit), of.under.at)?.await?;
+            let most = counter.meter().format_amount(limit);
+            of.report(&guard, "set", &format!("has {most} of {} per {}", counter.meter(), counter.window())).await
+        }
+        Command::Show { scope, under } => show(scope, &under).await,
+        Command::Clear { of, counter } => {
+            let (subject, counter) = (of.subject()?, counter.counter(of.kind()));
+            let guard = of.under.guard().await?;
+            let rule = guard.clear_limit(&subject, &counter);
+            of.under.at.into_iter().fold(rule, |rule, at| rule.at(at)).await?;
+            let words = format!("has what policies say of {} per {}", counter.meter(), counter.window());
+            of.report(&guard, "cleared", &words).await
+        }
+    }
+}
+
+async fn show(scope: Option<ScopeArg>, under: &RootArgs) -> anyhow::Result<()> {
+    let root = under.root_of(scope.iter().filter(|scope| scope.kind != GLOBAL))?;
+    let guard = under.guard().await?;
+    let subject = scope.as_ref().map_or_else(|| Subject::new(root), |scope| subject_with(root, scope));
+    let search = under.at.into_iter().fold(guard.rules(&subject), |search, at| search.at(at));
+    let mut rules = search.await?;
+    if let Some(scope) = &scope {
+        rules = of_scope(rules, &subject, scope)?;
+    }
+    list(&guard, under, root, "shown", &format!("{} in force", rules.len()), &rules)
+}

@@ -1,0 +1,183 @@
+//! What `limit`, `block` and `unblock` share: whom a rule concerns, until when, and the list of those in force.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use chrono::{DateTime, Utc};
+use costguard::model::GLOBAL;
+use costguard::ops::{Rule, RuleKind, SetRule};
+use costguard::{CostGuard, Subject};
+use serde::Serialize;
+
+use super::output::{print, print_json, table};
+use super::target::{RootArgs, ScopeArg, parse_at};
+use super::time::{parse_duration_ms, people_duration, people_time, rfc3339};
+
+/// Whom it concerns.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RuleArgs {
+    /// Whom it concerns: a kind that policies limit, and its id, like user:alice; or global
+    #[arg(value_name = "KIND:ID", value_parser = parse_scope)]
+    scope: ScopeArg,
+
+    #[command(flatten)]
+    pub(crate) under: RootArgs,
+}
+
+/// Until when.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+pub(crate) struct EndArgs {
+    /// For how long: 90s, 15m, 8h, 30d
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    ttl: Option<Duration>,
+
+    /// Until when, like 2026-02-01 or 2026-02-01T13:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_at)]
+    until: Option<DateTime<Utc>>,
+}
+
+impl EndArgs {
+    pub(crate) fn is_given(&self) -> bool {
+        self.ttl.is_some() || self.until.is_some()
+    }
+
+    /// How long from now, by this machine's clock unless a time was given.
+    pub(crate) fn ttl(&self, at: Option<DateTime<Utc>>) -> anyhow::Result<Option<Duration>> {
+        let Some(until) = self.until else { return Ok(self.ttl) };
+        let left = (until - at.unwrap_or_else(Utc::now)).to_std();
+        ensure!(left.is_ok(), "--until {} is over", people_time(until.timestamp_millis()));
+        Ok(left.ok())
+    }
+
+    /// The rule with its end.
+    pub(crate) fn end<'a>(&self, rule: SetRule<'a>, at: Option<DateTime<Utc>>) -> anyhow::Result<SetRule<'a>> {
+        let rule = at.into_iter().fold(rule, SetRule::at);
+        let Some(ttl) = self.ttl(at)? else { return Ok(rule) };
+        Ok(rule.until(self.until.unwrap_or_else(|| at.unwrap_or_else(Utc::now) + ttl)))
+    }
+}
+
+/// `user:alice` or `global`.
+pub(crate) fn parse_scope(text: &str) -> Result<ScopeArg, String> {
+    if text == GLOBAL {
+        return Ok(ScopeArg { kind: GLOBAL.to_owned(), id: String::new() });
+    }
+    text.parse().map_err(|_| format!("expected KIND:ID like user:alice, or global, not {text:?}"))
+}
+
+/// A subject with that scope.
+pub(crate) fn subject_with(root: &str, scope: &ScopeArg) -> Subject {
+    let subject = Subject::new(root);
+    if scope.kind == GLOBAL { subject } else { subject.scope(&scope.kind, &scope.id) }
+}
+
+/// The rules of this scope.
+pub(crate) fn of_scope(rules: Vec<Rule>, subject: &Subject, scope: &ScopeArg) -> anyhow::Result<Vec<Rule>> {
+    let own = subject.scope_of(&scope.kind)?;
+    Ok(rules.into_iter().filter(|rule| rule.scope == own).collect())
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let ms = parse_duration_ms(text, None).and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms > 0);
+    ms.map(Duration::from_millis).ok_or_else(|| format!("expected a duration like 90s, 15m, 8h or 30d, not {text:?}"))
+}
+
+impl RuleArgs {
+    pub(crate) fn kind(&self) -> &str {
+        &self.scope.kind
+    }
+
+    fn root(&self) -> anyhow::Result<&str> {
+        self.under.root_of(std::slice::from_ref(&self.scope).iter().filter(|scope| scope.kind != GLOBAL))
+    }
+
+    pub(crate) fn subject(&self) -> anyhow::Result<Subject> {
+        Ok(subject_with(self.root()?, &self.scope))
+    }
+
+    /// Says what was done, and what is in force for this scope now.
+    pub(crate) async fn report(&self, guard: &CostGuard, done: &str, words: &str) -> anyhow::Result<()> {
+        let subject = self.subject()?;
+        let search = self.under.at.into_iter().fold(guard.rules(&subject), |search, at| search.at(at));
+        let own = of_scope(search.await?, &subject, &self.scope)?;
+        let colon = if self.scope.id.is_empty() { "" } else { ":" };
+        let words = format!("{}{colon}{} {words}", self.scope.kind, self.scope.id);
+        list(guard, &self.under, self.root()?, done, &words, &own)
+    }
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    store: String,
+    root: &'a str,
+    /// `set`, `cleared`, `blocked`, `unblocked`, or `shown`.
+    outcome: &'a str,
+    rules: Vec<JsonRule<'a>>,
+}
+
+/// A limit has a counter and is in the meter's unit; a block has neither.
+#[derive(Serialize)]
+struct JsonRule<'a> {
+    scope: String,
+    rule: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meter: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    per: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<i64>,
+    until: String,
+}
+
+impl<'a> JsonRule<'a> {
+    fn new(rule: &'a Rule) -> Self {
+        let (scope, until) = (rule.scope.to_string(), rfc3339(rule.until_ms));
+        match &rule.kind {
+            RuleKind::Block => Self { scope, rule: "block", meter: None, per: None, limit: None, until },
+            RuleKind::Limit { counter, limit } => Self {
+                scope,
+                rule: "limit",
+                meter: Some(counter.meter().as_str()),
+                per: Some(counter.window().to_string()),
+                limit: Some(*limit),
+                until,
+            },
+        }
+    }
+}
+
+/// Prints rules.
+pub(crate) fn list(
+    guard: &CostGuard,
+    under: &RootArgs,
+    root: &str,
+    outcome: &str,
+    words: &str,
+    rules: &[Rule],
+) -> anyhow::Result<()> {
+    let store = guard.store().describe();
+    if under.json {
+        return print_json(&Json { store, root, outcome, rules: rules.iter().map(JsonRule::new).collect() });
+    }
+    let mut rows = table(&["scope", "rule", "until (UTC)", "ends in"]);
+    let now_ms = under.at.unwrap_or_else(Utc::now).timestamp_millis();
+    for rule in rules {
+        let what = match &rule.kind {
+            RuleKind::Block => "blocked".to_owned(),
+            RuleKind::Limit { counter, limit } => {
+                let limit = counter.meter().format_amount(*limit);
+                format!("{} per {} at most {limit}", counter.meter(), counter.window())
+            }
+        };
+        let left = u64::try_from(rule.until_ms - now_ms).unwrap_or(0);
+        rows.add_row([
+            rule.scope.to_string(),
+            what,
+            people_time(rule.until_ms),
+            people_duration(Duration::from_millis(left)),
+        ]);
+    }
+    let rows = if rules.is_empty() { "no rules are in force".to_owned() } else { rows.to_string() };
+    print(&format!("{words}, on {store}, root {root}\n\n{rows}"))
+}
