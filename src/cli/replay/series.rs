@@ -7,7 +7,7 @@ use costguard::{LimitState, Scope};
 
 use super::tally::{Outcome, level};
 
-/// The most points kept of one series: more than a plot has pixels across.
+/// The most spans of time kept of one series: more than a plot has pixels across.
 const MAX_POINTS: usize = 1500;
 
 /// A counter's level at a time.
@@ -35,11 +35,11 @@ impl Level {
     }
 }
 
-/// Points in time, thinned as they grow: each span of `bucket_ms` keeps its highest.
+/// Points in time, thinned as they grow: each span of `bucket_ms` keeps its highest and its last.
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
     bucket_ms: i64,
-    points: BTreeMap<i64, Level>,
+    points: BTreeMap<i64, [Level; 2]>,
 }
 
 impl Default for Series {
@@ -53,25 +53,28 @@ impl Series {
         self.keep(level);
         while self.points.len() > MAX_POINTS {
             self.bucket_ms *= 2;
-            for level in std::mem::take(&mut self.points).into_values() {
+            for level in std::mem::take(&mut self.points).into_values().flatten() {
                 self.keep(level);
             }
         }
     }
 
     fn keep(&mut self, level: Level) {
-        let kept = self.points.entry(level.at_ms.div_euclid(self.bucket_ms)).or_insert(level);
-        if level.used >= kept.used {
-            *kept = level;
+        let [highest, last] = self.points.entry(level.at_ms.div_euclid(self.bucket_ms)).or_insert([level; 2]);
+        if level.used >= highest.used {
+            *highest = level;
+        }
+        if level.at_ms >= last.at_ms {
+            *last = level;
         }
     }
 
     pub(crate) fn levels(&self) -> impl Iterator<Item = &Level> {
-        self.points.values()
+        self.points.values().flat_map(|[highest, last]| [Some(highest), (highest != last).then_some(last)]).flatten()
     }
 
     pub(crate) fn peak(&self) -> i64 {
-        self.points.values().map(|level| level.used).max().unwrap_or(0)
+        self.levels().map(|level| level.used).max().unwrap_or(0)
     }
 
     /// The series as a line: level until the next call, and back to nothing where a window ends; of a rate falling until then.
@@ -116,8 +119,13 @@ pub(crate) struct LimitSeries {
 pub(crate) fn record(series: &mut [LimitSeries], call: &Outcome<'_>) {
     for (place, (series, state)) in series.iter_mut().zip(call.limits).enumerate() {
         let level = Level::of(state, call.at_ms);
-        if call.refused_by.contains(&place) || state.shadowed {
+        let refuses = call.refused_by.contains(&place) || state.shadowed;
+        if refuses {
             series.denials.add(level);
+        }
+        if (refuses || !call.granted) && state.window.per().rate_period().is_some() {
+            // Nothing was taken, and where there is no room a rate says when there will be, not when it is empty.
+            continue;
         }
         if state.crossed.is_some() {
             series.warnings.add(level);
@@ -171,7 +179,7 @@ mod tests {
         for at in 0..100_000 {
             series.add(level(at * 7, if at == 54_321 { 1_000_000 } else { at }, i64::MAX));
         }
-        assert!(series.levels().count() <= MAX_POINTS);
+        assert!(series.levels().count() <= 2 * MAX_POINTS);
         assert_eq!(series.peak(), 1_000_000);
     }
 }
