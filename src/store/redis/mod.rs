@@ -101,6 +101,19 @@ impl RedisStore {
         Ok(self.route.connection(key, self.deadline()).await?)
     }
 
+    /// A connection to every server that holds keys of its own: one, or each primary of a cluster as it is now.
+    ///
+    /// # Errors
+    /// As [`raw`](Self::raw).
+    pub async fn raw_all(&self) -> Result<Vec<MultiplexedConnection>> {
+        let deadline = self.deadline();
+        let mut connections = Vec::new();
+        for server in self.route.primaries(deadline).await? {
+            connections.push(server.connection(deadline).await?);
+        }
+        Ok(connections)
+    }
+
     /// Loads a script into every server and checks that it names it as we do. Loading again changes nothing.
     ///
     /// # Errors

@@ -110,11 +110,18 @@ impl Route {
 }
 
 impl Server<'_> {
-    pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
-        let pool = match self {
+    fn pool(&self) -> &Pool {
+        match self {
             Self::Pool(pool) => pool,
             Self::Node(node) => &node.pool,
-        };
-        pool.send(Message::Command(command), deadline).await
+        }
+    }
+
+    pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
+        self.pool().send(Message::Command(command), deadline).await
+    }
+
+    pub(super) async fn connection(&self, deadline: Instant) -> Result<MultiplexedConnection, NotSent> {
+        self.pool().connection(deadline).await
     }
 }
