@@ -14,7 +14,7 @@ use assert_cmd::cargo::{cargo_bin, cargo_bin_cmd};
 use costguard::{Amounts, CostGuard, Decision, Limit, Meter, Policy, Subject};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use serde_json::Value;
-use support::Server;
+use support::{Cluster, Server};
 
 /// The longest that the screen may take to show something.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -282,6 +282,30 @@ async fn a_large_store_is_looked_through_bit_by_bit_and_the_view_says_that_it_is
     let look = spent.once(&["--keys-per-second", "1000000"]);
     assert_eq!(look["complete"], true);
     assert!(scans(&mut connection) > 40, "20,000 keys in pages of 500");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_of_a_cluster_is_looked_through() {
+    let cluster = tokio::task::block_in_place(Cluster::start);
+    let guard = CostGuard::connect(&cluster.url(2)).await.unwrap();
+    let policy =
+        Policy::from_toml("[[limit]]\nscope = 'global'\nmeter = 'tokens'\nlimit = 10\nper = 'total'\n").unwrap();
+    // Thirty roots lie on three nodes.
+    for root in 0..30 {
+        let tokens = Amounts::new().tokens(root);
+        let _ = guard.charge(&policy, &Subject::new(&format!("root-{root:02}")), tokens).await.unwrap();
+    }
+    let output = cargo_bin_cmd!("costguard")
+        .args(["top", "--once", "--json", "--sort", "name", "--url", &cluster.url(2)])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let look: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = look["counters"].as_array().unwrap().iter();
+    let used: Vec<_> =
+        rows.map(|row| (row["root"].as_str().unwrap().to_owned(), row["used"].as_u64().unwrap())).collect();
+    let expected: Vec<_> = (0..30).map(|root| (format!("root-{root:02}"), root)).collect();
+    assert_eq!((used, look["complete"].as_bool()), (expected, Some(true)));
 }
 
 #[test]
