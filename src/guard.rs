@@ -9,7 +9,7 @@ use crate::model::{Amounts, Counter, Estimate, Meter, Policy, Subject, encode_pr
 use crate::ops::request::Request;
 use crate::ops::{
     Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, ListHolds, ListRules, Peek, Refund,
-    Reserve, SetRule, Statement,
+    Reserve, ReserveAcross, SetRule, Statement,
 };
 use crate::service::{Denials, Event, Health};
 use crate::store::embedded::Embedded;
@@ -302,6 +302,40 @@ impl CostGuard {
         Reserve::new(&self.engine, policy, subject, estimate.into())
     }
 
+    /// Sets an estimate aside under several roots, each with its own policy, for limits that cannot share one: a user who works for
+    /// several organisations, with a budget of their own. All of them take it, or none keeps it.
+    ///
+    /// It is a reservation at each root, one after the other, and what was reserved is released when one refuses. So no limit
+    /// is ever passed, as with [`reserve`](Self::reserve), but it is not one step: until the refusal is known others find the
+    /// first roots fuller than they stay, and may be refused; and where the process dies in between, what was reserved
+    /// frees by its TTL. Put first the root that is most likely to refuse.
+    ///
+    /// ```
+    /// use costguard::{CostGuard, Decision, Limit, Money, Policy, Subject, Window};
+    ///
+    /// # async fn example(guard: CostGuard) -> costguard::Result<()> {
+    /// let personal = Policy::new([Limit::cost("user", "5.00".parse()?, Window::day())])?;
+    /// let company = Policy::new([Limit::cost("org", "100.00".parse()?, Window::day())])?;
+    /// let (alice, acme) = (Subject::new("alice").scope("user", "alice"), Subject::new("acme").scope("org", "acme"));
+    /// let parts = [(&personal, &alice), (&company, &acme)];
+    /// if let Decision::Granted(mut hold) = guard.reserve_across(&parts, "0.12".parse::<Money>()?).await? {
+    ///     hold.settle("0.07".parse::<Money>()?).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve); `Invalid` when two subjects have one root, or the amount is what is left; `HoldEnded` when
+    /// the id was refused before.
+    pub fn reserve_across<'a>(
+        &'a self,
+        parts: &'a [(&'a Policy, &'a Subject)],
+        estimate: impl Into<Estimate>,
+    ) -> ReserveAcross<'a> {
+        ReserveAcross::new(&self.engine, parts, estimate.into())
+    }
+
     /// Finds a hold by its id, from any process: for a webhook or a restarted worker to settle.
     ///
     /// # Errors
@@ -382,7 +416,7 @@ impl CostGuard {
 
     /// How the store is: for health endpoints. It takes 2 seconds at most and never fails; a server that is away is an answer.
     pub async fn health(&self) -> Health {
-        Health::of(&**self.store()).await
+        Health::of(&**self.store(), self.engine.loss.as_deref()).await
     }
 
     /// A connection to the server for anything else, job queues for one; see [`RedisStore::raw`].

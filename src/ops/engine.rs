@@ -9,7 +9,7 @@ use super::plan::Plan;
 use super::rulings::RuledRoots;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Denial;
-use crate::service::{Denials, Events};
+use crate::service::{Denials, Events, LossWatch};
 use crate::store::{Clock, Reply, ScriptCall, Store};
 
 /// How often a call is named anew when the store says that its windows are not the current ones. Once sets the clock
@@ -44,6 +44,8 @@ pub(crate) struct Engine {
     pub(crate) rules: RuledRoots,
     /// Dropped holds on their way to an end.
     pub(crate) endings: Endings,
+    /// Whether the store has lost its data, where it can.
+    pub(crate) loss: Option<Arc<LossWatch>>,
 }
 
 /// A reply: a line of words, read one by one. The first is its status.
@@ -83,7 +85,21 @@ impl Engine {
     ) -> Self {
         let (offset_ms, writes) = (AtomicI64::new(0), AtomicU32::new(0));
         let (events, rules, endings) = (Events::default(), RuledRoots::default(), Endings::default());
-        Self { store, prefix, retention, receipt_ttl, clock, offset_ms, writes, events, denials: None, rules, endings }
+        let loss = LossWatch::new(&store, &prefix, &events);
+        Self {
+            store,
+            prefix,
+            retention,
+            receipt_ttl,
+            clock,
+            offset_ms,
+            writes,
+            events,
+            denials: None,
+            rules,
+            endings,
+            loss,
+        }
     }
 
     /// Runs the call that `name` makes for a time: the injected one, or the store's as far as we know it. When the store
@@ -96,7 +112,7 @@ impl Engine {
         let mut now_ms = at_ms.unwrap_or_else(|| self.now_ms());
         for _ in 0..MOST_STALE {
             let (plan, call) = name(now_ms)?;
-            let mut answer = Answer::read(self.store.run(&call).await?)?;
+            let mut answer = self.run_unclocked(&call).await?;
             match answer.status() {
                 "STALE" => {}
                 // The script asks which of them concern the request; the call is made anew, knowing that there are some.
@@ -146,6 +162,9 @@ impl Engine {
 
     /// Runs a call that needs no window.
     pub(crate) async fn run_unclocked(&self, call: &ScriptCall) -> Result<Answer> {
+        if let Some(loss) = &self.loss {
+            loss.tick();
+        }
         Answer::read(self.store.run(call).await?)
     }
 

@@ -4,6 +4,7 @@
 mod change;
 mod end;
 mod find;
+mod joint;
 mod list;
 mod record;
 mod reserve;
@@ -16,6 +17,7 @@ pub use change::{Extend, Grow, Growth};
 pub(crate) use end::Endings;
 pub use end::{Release, Settle, Settled, SettledLimit};
 pub use find::FindHold;
+pub use joint::{JointHold, ReserveAcross};
 pub use list::{HeldAmount, ListHolds, OpenHold, OpenHolds};
 pub use record::HoldState;
 pub(crate) use record::Record;

@@ -160,6 +160,32 @@ impl RedisStore {
         Ok(false)
     }
 
+    /// The name that `key` holds; where it holds none it gets this one, until nobody has asked for so long.
+    pub(crate) async fn name_by(&self, key: &str, name: &str, ttl: Duration) -> Result<String> {
+        let ttl_s = ttl.as_secs();
+        let (slot, deadline) = (self.route.slot_of(&[key.to_owned()])?, self.deadline());
+        let mut ask = redis::cmd("GETEX");
+        ask.arg(key).arg("EX").arg(ttl_s);
+        let mut give = redis::cmd("SET");
+        give.arg(key).arg(name).arg("NX").arg("EX").arg(ttl_s);
+        // Whoever comes first gives the name; asking again tells who that was.
+        for command in [&ask, &give, &ask] {
+            let value = self.route.send(slot, command, deadline).await;
+            if let Value::BulkString(known) = value.map_err(|err| err.error(&self.address, true))? {
+                return Ok(String::from_utf8_lossy(&known).into_owned());
+            }
+        }
+        Err(Error::new(ErrorKind::Store, format!("{key} is gone as soon as it is written; is it evicted?")))
+    }
+
+    /// Hash tags of which every node that holds a sixteenth of the slots in one piece has one; where there are no slots, one.
+    pub(crate) fn node_tags(&self) -> Vec<String> {
+        match self.route {
+            Route::Pool(_) => vec!["0".to_owned()],
+            Route::Cluster(_) => slot::spread_tags(),
+        }
+    }
+
     fn deadline(&self) -> Instant {
         Instant::now() + self.call_timeout
     }
