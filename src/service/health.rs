@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::script;
 use crate::store::Store;
 use crate::store::embedded::Embedded;
-use crate::store::redis::{MultiplexedConnection, PoolUse, RedisStore};
+use crate::store::redis::{BreakerState, MultiplexedConnection, PoolUse, RedisStore};
 
 /// The longest that a look takes.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -37,6 +37,8 @@ pub struct Health {
     pub scripts: Option<LoadedScripts>,
     /// How much of the connections is in use; an embedded store has none.
     pub pool: Option<PoolUse>,
+    /// Whether calls are sent, or refused because nobody answers; an embedded store has no breaker.
+    pub breaker: Option<BreakerState>,
 }
 
 /// Whether a store serves.
@@ -102,6 +104,7 @@ impl Health {
             server: ServerInfo::default(),
             scripts: None,
             pool: None,
+            breaker: None,
         };
         let any: &dyn Any = store;
         if let Some(store) = any.downcast_ref::<RedisStore>() {
@@ -120,6 +123,7 @@ impl Health {
         let connection = store.raw_by(deadline).await;
         let pool = store.usage();
         self.pool = Some(pool);
+        self.breaker = Some(store.breaker());
         // From four fifths on a burst would have to wait.
         if pool.calls * 5 >= pool.calls_most * 4 && pool.calls_most > 0 {
             self.degrade(format!("{} of {} calls at a time are under way", pool.calls, pool.calls_most));
