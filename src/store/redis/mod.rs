@@ -1,5 +1,6 @@
 //! Scripts on a Redis or Valkey server.
 
+mod breaker;
 mod cluster;
 mod config;
 mod dial;
@@ -13,6 +14,7 @@ mod tls;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ pub use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
 use tokio::time::Instant;
 
+pub use self::breaker::BreakerState;
+use self::breaker::Breakers;
 pub(crate) use self::config::Target;
 pub use self::config::{RedisConfig, Tls};
 use self::failure::{CallError, Failure};
@@ -38,7 +42,8 @@ const SCAN_COUNT: usize = 1000;
 
 /// One server, the primary that sentinels name, or a cluster, over pools of multiplexed connections that reconnect by themselves.
 pub struct RedisStore {
-    route: Route,
+    route: Arc<Route>,
+    breakers: Arc<Breakers>,
     address: String,
     call_timeout: Duration,
     /// Set when the server turns out not to know `#!lua`: a Redis before 7.
@@ -67,8 +72,10 @@ impl RedisStore {
                  trust a private CA instead"
             );
         }
-        let route = Route::open(config).await?;
-        Ok(Self { route, address, call_timeout: config.deadline_after(), plain: AtomicBool::new(false) })
+        let route = Arc::new(Route::open(config).await?);
+        let breakers = Arc::new(Breakers::new(config.breaker_failures, config.reconnect_base));
+        let (call_timeout, plain) = (config.deadline_after(), AtomicBool::new(false));
+        Ok(Self { route, breakers, address, call_timeout, plain })
     }
 
     /// An open connection for anything else that this server should do, job queues for one: it is shared with this store,
@@ -91,6 +98,12 @@ impl RedisStore {
     #[must_use]
     pub fn usage(&self) -> PoolUse {
         self.route.usage()
+    }
+
+    /// Whether calls are sent, or refused because nobody answers.
+    #[must_use]
+    pub fn breaker(&self) -> BreakerState {
+        self.breakers.state()
     }
 
     /// The same, to the node of a cluster that holds `key` now. It does not follow the key when that moves.
@@ -238,35 +251,59 @@ impl RedisStore {
     }
 
     async fn run_call(&self, call: &ScriptCall) -> Result<Reply> {
-        let (slot, deadline) = (self.route.slot_of(&call.keys)?, self.deadline());
-        match self.evaluate(call, slot, deadline).await {
-            Ok(value) => reply::read(value),
+        let slot = self.route.slot_of(&call.keys)?;
+        self.breakers.check(slot)?;
+        let began = Instant::now();
+        let deadline = began + self.call_timeout;
+        let answered = match self.evaluate(call, slot, deadline).await {
+            Ok(value) => Ok(value),
             Err(err) => Box::pin(self.repeat(call, slot, deadline, err)).await,
+        };
+        match answered {
+            Err(err) if !err.is_answer() => {
+                self.breakers.failed(slot, began, &err, &self.route);
+                Err(err.error(&self.address, call.idempotent))
+            }
+            answered => {
+                self.breakers.answered(slot);
+                match answered {
+                    Ok(value) => reply::read(value),
+                    Err(err) => match err.failure() {
+                        Failure::Answered(text) => Ok(Reply::Error(text)),
+                        _ => Err(err.error(&self.address, call.idempotent)),
+                    },
+                }
+            }
         }
     }
 
-    /// What the failure means, and the call again where that is safe, until the deadline.
-    async fn repeat(&self, call: &ScriptCall, slot: usize, deadline: Instant, mut err: CallError) -> Result<Reply> {
+    /// The call again where that is safe, until the deadline.
+    async fn repeat(
+        &self,
+        call: &ScriptCall,
+        slot: usize,
+        deadline: Instant,
+        mut err: CallError,
+    ) -> Result<Value, CallError> {
         let mut pauses = retries();
         loop {
             let may_repeat = match err.failure() {
-                Failure::Answered(text) => return Ok(Reply::Error(text)),
+                Failure::Answered(_) | Failure::Final => false,
                 // Refused before anything happened: sending it again is the first time.
                 Failure::Passing => true,
                 Failure::Unreachable => self.route.may_move(),
                 // It may have happened. Only what happens once however often it is sent is sent again.
                 Failure::Broken => call.idempotent,
-                Failure::Final => false,
             };
             let pause = pauses.next().unwrap_or(RETRY_AFTER.1);
             if !may_repeat || Instant::now() + pause >= deadline {
-                return Err(err.error(&self.address, call.idempotent));
+                return Err(err);
             }
             tracing::warn!(script = call.script.name(), error = %err, "the call failed; sending it again");
             tokio::time::sleep(pause).await;
             self.route.relearn(deadline).await;
             match self.evaluate(call, slot, deadline).await {
-                Ok(value) => return reply::read(value),
+                Ok(value) => return Ok(value),
                 Err(again) => err = again,
             }
         }
