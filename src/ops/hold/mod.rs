@@ -70,7 +70,7 @@ impl Hold {
         entries.map(|entry| entry.amount).max().unwrap_or(0)
     }
 
-    /// What is held of each counter, in the policy's order.
+    /// What is held of each counter, and what was taken from each rate, in the policy's order.
     #[must_use]
     pub fn amounts(&self) -> Vec<HeldAmount> {
         self.record.amounts()
