@@ -39,6 +39,27 @@ pub enum ErrorKind {
     Io,
 }
 
+impl ErrorKind {
+    /// Its name in logs and metrics: `unknown_hold`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::UnknownModel => "unknown_model",
+            Self::Conflict => "conflict",
+            Self::UnknownHold => "unknown_hold",
+            Self::HoldEnded => "hold_ended",
+            Self::Overflow => "overflow",
+            Self::Corrupt => "corrupt",
+            Self::Clock => "clock",
+            Self::Unavailable => "unavailable",
+            Self::Ambiguous => "ambiguous",
+            Self::Store => "store",
+            Self::Io => "io",
+        }
+    }
+}
+
 /// An error that is cheap to clone and says what to do.
 #[derive(Clone, thiserror::Error)]
 #[error(transparent)]

@@ -33,6 +33,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     denial_cache: usize,
     durability: Option<Durability>,
+    trace_keys: bool,
 }
 
 impl Default for Builder {
@@ -45,6 +46,7 @@ impl Default for Builder {
             clock: Arc::new(SystemClock),
             denial_cache: 0,
             durability: None,
+            trace_keys: false,
         }
     }
 }
@@ -94,6 +96,14 @@ impl Builder {
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
+        self
+    }
+
+    /// Shows the first key of each call in the `tracing` spans, and with it the ids of users. Spans are called `costguard`, are of
+    /// level debug, and have `script`, `outcome` and, where it was more than one, `attempts`. Default: no keys.
+    #[must_use]
+    pub fn trace_keys(mut self, show: bool) -> Self {
+        self.trace_keys = show;
         self
     }
 
@@ -164,6 +174,7 @@ impl Builder {
         let prefix = encode_prefix(&self.prefix)?;
         let mut engine = Engine::new(store, prefix, self.retention, self.receipt_ttl, self.clock);
         engine.durability = self.durability;
+        engine.trace_keys = self.trace_keys;
         engine.denials = (self.denial_cache > 0).then(|| Denials::new(self.denial_cache));
         Ok(CostGuard { engine: Arc::new(engine) })
     }

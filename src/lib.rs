@@ -30,6 +30,10 @@ mod error;
 mod guard;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+mod metrics;
 pub mod model;
 pub mod ops;
 pub mod script;

@@ -1,6 +1,6 @@
 //! The gateway of `examples/gateway`, over sockets, on the embedded engine and on a real server.
 
-#![cfg(feature = "http")]
+#![cfg(all(feature = "http", feature = "metrics"))]
 // Helpers beside the test functions fail the test like these do.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
@@ -22,6 +22,7 @@ use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use model::word_event as word;
 use router::Gateway;
 use serde_json::{Value, json};
@@ -84,7 +85,8 @@ impl Running {
         let model_url: Uri = format!("{}/v1/chat/completions", serve(model).await).parse().unwrap();
         let guard = guard.clone();
         let prices = PriceCatalogue::from_json(PRICES).unwrap();
-        let gateway = Gateway { guard: guard.clone(), policy: policy.clone(), prices, model_url };
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let gateway = Gateway { guard: guard.clone(), policy: policy.clone(), prices, model_url, metrics };
         let url = serve(router::router(gateway)).await;
         Self { guard, policy, url, client: Client::builder(TokioExecutor::new()).build_http() }
     }

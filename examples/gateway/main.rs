@@ -1,7 +1,7 @@
 //! An OpenAI-compatible gateway that spends from its users' budgets, in front of a model that costs nothing.
 //!
 //! ```sh
-//! cargo run --features http --example gateway [-- --url redis://localhost:6379] [--listen 127.0.0.1:8080]
+//! cargo run --features http,metrics --example gateway [-- --url redis://localhost:6379] [--listen 127.0.0.1:8080]
 //!
 //! curl -iN localhost:8080/v1/chat/completions -H 'x-user: alice' -H 'content-type: application/json' \
 //!     -d '{"model": "gpt-4o", "stream": true, "messages": [{"role": "user", "content": "Say this again, please"}]}'
@@ -15,11 +15,15 @@ use std::time::Duration;
 
 use axum::Router;
 use costguard::{CostGuard, Policy, PriceCatalogue};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use router::Gateway;
 use tokio::net::TcpListener;
 
 const POLICY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/gateway.toml");
 const PRICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/prices.json");
+
+/// The bounds of the histogram of durations.
+const BUCKETS_S: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 
 /// Between two words of the model.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -54,6 +58,8 @@ impl Options {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let Options { url, listen } = Options::read()?;
+    let metrics = PrometheusBuilder::new().set_buckets(&BUCKETS_S)?.install_recorder()?;
+    costguard::metrics::describe();
     let guard = CostGuard::connect(&url).await?;
     let (policy, prices) = (Policy::from_file(POLICY)?, PriceCatalogue::from_file(PRICES)?);
 
@@ -63,7 +69,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let listener = TcpListener::bind(&listen).await?;
     println!("listening on http://{}, spending on {}", listener.local_addr()?, guard.store().describe());
-    let app: Router = router::router(Gateway { guard: guard.clone(), policy, prices, model_url });
+    let app: Router = router::router(Gateway { guard: guard.clone(), policy, prices, model_url, metrics });
     let stop = async { tokio::signal::ctrl_c().await.unwrap_or_else(|err| eprintln!("cannot wait for ctrl-c: {err}")) };
     axum::serve(listener, app).with_graceful_shutdown(stop).await?;
 

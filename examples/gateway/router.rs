@@ -9,12 +9,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{get, post};
 use costguard::http::{BudgetLayer, Gate, HealthService, Rejection, SharedHold, subject_from_headers};
 use costguard::{Amounts, CostGuard, Estimate, Policy, PriceCatalogue, Usage};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 
 use crate::model::{count_tokens, prompt};
@@ -30,6 +31,8 @@ pub(crate) struct Gateway {
     pub(crate) prices: PriceCatalogue,
     /// The model's `/v1/chat/completions`.
     pub(crate) model_url: Uri,
+    /// What has been counted.
+    pub(crate) metrics: PrometheusHandle,
 }
 
 #[derive(Clone)]
@@ -50,10 +53,10 @@ struct Call {
     request: Value,
 }
 
-/// `POST /v1/chat/completions` for the user in the header `x-user`, `GET /health`, and
-/// `GET /health/redis`.
+/// `POST /v1/chat/completions` for the user in the header `x-user`, `GET /health`,
+/// `GET /health/redis`, and `GET /metrics` for Prometheus.
 pub(crate) fn router(gateway: Gateway) -> Router {
-    let Gateway { guard, policy, prices, model_url } = gateway;
+    let Gateway { guard, policy, prices, model_url, metrics } = gateway;
     let prices = Arc::new(prices);
     let client = Client::builder(TokioExecutor::new()).build_http();
     let health = HealthService::new(guard.clone());
@@ -72,6 +75,7 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .with_state(shared)
         .route_service("/health/redis", health.store())
         .route_service("/health", health)
+        .route("/metrics", get(async move || metrics.render()))
 }
 
 /// Reads the body before the budget is asked, for the estimate depends on it.

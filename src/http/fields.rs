@@ -142,8 +142,7 @@ fn shown(state: &LimitState, now_ms: i64) -> Option<Shown<'_>> {
 
 /// What the limit is called in fields and problems: `user-cost-day`.
 pub(super) fn policy_name(state: &LimitState) -> String {
-    let name = format!("{}-{}-{}", state.scope.kind(), state.meter, state.window);
-    utf8_percent_encode(&name, NOT_IN_STRING).to_string()
+    utf8_percent_encode(&state.name(), NOT_IN_STRING).to_string()
 }
 
 /// `"user-requests-minute";q=60;w=60`

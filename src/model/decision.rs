@@ -109,6 +109,13 @@ impl fmt::Display for LimitState {
 }
 
 impl LimitState {
+    /// What the limit is called wherever it is told from others of its policy: scope kind, meter and window, `user-cost-day`. No
+    /// id is in it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}-{}-{}", self.scope.kind(), self.meter, self.window)
+    }
+
     /// A limit of a policy, with nothing crossed and nothing shadowed.
     pub(crate) fn new(limit: &Limit, scope: Scope, span_ms: (i64, i64), used: i64, held: i64) -> Self {
         let (meter, window) = (limit.counter().meter().clone(), limit.counter().window());

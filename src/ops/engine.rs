@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tracing::Instrument;
 
 use super::hold::Endings;
 use super::plan::Plan;
 use super::rulings::RuledRoots;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics;
 use crate::model::Denial;
 use crate::service::{Denials, Events, LossWatch};
 use crate::store::{Clock, Durability, Reply, ScriptCall, Store};
@@ -44,6 +47,8 @@ pub(crate) struct Engine {
     pub(crate) rules: RuledRoots,
     /// Dropped holds on their way to an end.
     pub(crate) endings: Endings,
+    /// Whether spans show keys.
+    pub(crate) trace_keys: bool,
     /// Whether the store has lost its data, where it can.
     pub(crate) loss: Option<Arc<LossWatch>>,
     /// How safe charges and settlements should be unless they say otherwise.
@@ -104,6 +109,7 @@ impl Engine {
             endings,
             loss,
             durability: None,
+            trace_keys: false,
         }
     }
 
@@ -180,13 +186,49 @@ impl Engine {
         self.send(call, None).await
     }
 
+    /// The way of every call.
     pub(crate) async fn send(&self, call: &ScriptCall, durability: Option<Durability>) -> Result<Answer> {
         if let Some(loss) = &self.loss {
             loss.tick();
         }
+        let span = self.span(call);
+        let began = metrics::ON.then(Instant::now);
+        let answer = match span.is_disabled() {
+            true => self.ask(call, durability).await,
+            // Boxed, like all that is rare, to keep small what every call carries.
+            false => Box::pin(self.ask(call, durability).instrument(span.clone())).await,
+        };
+        if let Some(began) = began {
+            metrics::CALL_SECONDS.time(began.elapsed(), [call.script.name()]);
+            metrics::CALLS.count([call.script.name(), &outcome(&answer)]);
+        }
+        if !span.is_disabled() {
+            span.record("outcome", outcome(&answer));
+        }
+        answer
+    }
+
+    async fn ask(&self, call: &ScriptCall, durability: Option<Durability>) -> Result<Answer> {
         let Some(durability) = durability else { return Answer::read(self.store.run(call).await?) };
         let (reply, replicas) = Box::pin(self.store.run_durably(call, durability)).await?;
         Ok(Answer { replicas: Some(replicas), ..Answer::read(reply)? })
+    }
+
+    /// A span for one call. Keys name users, so they are in it only where that was asked for.
+    fn span(&self, call: &ScriptCall) -> tracing::Span {
+        let span = tracing::debug_span!(
+            "costguard",
+            script = call.script.name(),
+            outcome = tracing::field::Empty,
+            attempts = tracing::field::Empty,
+            key = tracing::field::Empty,
+        );
+        if self.trace_keys
+            && let Some(key) = call.keys.first()
+        {
+            span.record("key", key.as_str());
+        }
+        span
     }
 
     /// Whether this write should look after TTLs: `1` now and then, otherwise empty.
@@ -262,6 +304,15 @@ impl Answer {
     /// How many words have not been taken.
     pub(crate) fn len(&self) -> usize {
         self.rest().split(' ').filter(|word| !word.is_empty()).count()
+    }
+}
+
+/// How a call ended, in one word.
+fn outcome(answer: &Result<Answer>) -> String {
+    match answer {
+        Ok(answer) if answer.replayed => "replay".to_owned(),
+        Ok(answer) => answer.status().to_ascii_lowercase(),
+        Err(err) => err.kind().name().to_owned(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::engine::{Answer, Engine, unexpected};
 use super::rulings::{Rulings, rule_name};
 use crate::error::{Error, Result};
+use crate::metrics;
 use crate::model::{
     Amounts, Bucket, Counter, Denial, Fraction, Limit, LimitState, Meter, Per, Policy, Scope, Span, Subject,
 };
@@ -334,6 +335,7 @@ impl Plan {
         for place in shadowed {
             states[place].shadowed = true;
         }
+        metrics::DECISIONS.count(["granted"]);
         Ok((states, part))
     }
 
@@ -429,6 +431,10 @@ impl Plan {
             limits.push(LimitState::block(scope, (now_us / 1000, until_ms)));
         }
         let (wait_us, place) = binding.ok_or_else(|| unexpected(&refusing))?;
+        metrics::DECISIONS.count(["denied"]);
+        if metrics::ON {
+            refused_by.iter().for_each(|place| metrics::DENIALS.count([&limits[*place].name()]));
+        }
         let retry_after = (wait_us < NEVER_US).then(|| Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)));
         Ok((Denial { limit: limits[place].clone(), retry_after, limits, refused_by, remembered: false }, now_us))
     }

@@ -2,6 +2,7 @@
 
 use quick_cache::sync::Cache;
 
+use crate::metrics;
 use crate::model::Denial;
 
 /// Denials by the keys and limits of the request that met them.
@@ -39,6 +40,7 @@ impl Denials {
         let left_ms = u64::try_from(ends_ms - now_ms).unwrap_or(0);
         denial.retry_after = denial.retry_after.map(|_| std::time::Duration::from_millis(left_ms));
         denial.remembered = true;
+        metrics::DECISIONS.count(["remembered"]);
         Some(denial)
     }
 

@@ -2,6 +2,7 @@
 
 use tokio::sync::broadcast;
 
+use crate::metrics;
 use crate::model::LimitState;
 
 /// How many events wait for a slow listener before it loses the oldest.
@@ -41,14 +42,16 @@ impl Events {
 
     /// Tells of what is remarkable in the states after a request.
     pub(crate) fn tell(&self, limits: &[LimitState]) {
-        if self.sender.receiver_count() == 0 {
+        if self.sender.receiver_count() == 0 && !metrics::ON {
             return;
         }
         for state in limits {
-            if state.crossed.is_some() {
+            if let Some(share) = state.crossed {
+                metrics::CROSSED.count([&state.name(), &share.to_string()]);
                 self.send(Event::Crossed(state.clone()));
             }
             if state.shadowed {
+                metrics::SHADOWED.count([&state.name()]);
                 self.send(Event::Shadowed(state.clone()));
             }
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Event, Events};
 use crate::error::Result;
+use crate::metrics;
 use crate::store::Store;
 use crate::store::redis::RedisStore;
 
@@ -119,6 +120,7 @@ impl LossWatch {
         let noticed_ms = chrono::Utc::now().timestamp_millis();
         state.noticed_ms = Some(noticed_ms);
         drop(state);
+        metrics::DATA_LOSSES.count([]);
         tracing::error!(
             store = self.store.describe(),
             key = self.keys[at],

@@ -8,7 +8,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Metadata, Subscriber};
 
-/// Collects every event on this thread as long as it lives.
+/// Collects every event and span on this thread as long as it lives.
 pub struct Logs {
     lines: Lines,
     _guard: DefaultGuard,
@@ -24,7 +24,7 @@ impl Logs {
         Self { _guard: tracing::subscriber::set_default(lines.clone()), lines }
     }
 
-    /// All that was logged so far, a line for each event: its level and its fields.
+    /// All that was logged so far, a line for each event: its level and its fields; and for each span, and what it records.
     pub fn text(&self) -> String {
         self.lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -35,28 +35,39 @@ impl Subscriber for Lines {
         true
     }
 
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        self.write(&format!("span {}", span.metadata().name()), |line| span.record(line));
         Id::from_u64(1)
     }
 
-    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        self.write("span", |line| values.record(line));
+    }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        struct Line<'a>(&'a mut String);
-        impl Visit for Line<'_> {
-            fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-                let _ = write!(self.0, " {field}={value:?}");
-            }
-        }
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = write!(lines, "{}", event.metadata().level());
-        event.record(&mut Line(&mut lines));
-        lines.push('\n');
+        self.write(event.metadata().level().as_str(), |line| event.record(line));
     }
 
     fn enter(&self, _: &Id) {}
 
     fn exit(&self, _: &Id) {}
+}
+
+impl Lines {
+    fn write(&self, begin: &str, fields: impl FnOnce(&mut Line<'_>)) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push_str(begin);
+        fields(&mut Line(&mut lines));
+        lines.push('\n');
+    }
+}
+
+struct Line<'a>(&'a mut String);
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let _ = write!(self.0, " {field}={value:?}");
+    }
 }

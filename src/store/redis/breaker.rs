@@ -17,6 +17,7 @@ use super::dial::Task;
 use super::failure::{CallError, Failure, NotSent};
 use super::pool::Message;
 use super::route::Route;
+use crate::metrics;
 
 /// The pause before the second probe; it doubles from there.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -91,6 +92,9 @@ impl Breakers {
             self.count.store(by_slot.len(), Ordering::Relaxed);
             gone
         };
+        if gone.as_ref().is_some_and(|breaker| breaker.state == BreakerState::Open) {
+            metrics::BREAKERS_OPEN.fall();
+        }
         if gone.is_some_and(|breaker| breaker.state != BreakerState::Closed) {
             tracing::info!("the store answers again; its circuit breaker is closed");
         }
@@ -117,6 +121,8 @@ impl Breakers {
             if breaker.failures >= self.after {
                 tracing::warn!(error = %err, "the store does not answer; its circuit breaker is open, calls fail at once");
                 breaker.state = BreakerState::Open;
+                metrics::BREAKER_OPENED.count([]);
+                metrics::BREAKERS_OPEN.rise();
                 let pause = self.pause(breaker.opened);
                 breaker.opened = breaker.opened.saturating_add(1);
                 breaker._probe = Some(self.probe(slot, Arc::clone(route), pause));
@@ -171,6 +177,7 @@ impl Drop for Answered {
             && breaker.state == BreakerState::Open
         {
             breaker.state = BreakerState::HalfOpen;
+            metrics::BREAKERS_OPEN.fall();
         }
     }
 }

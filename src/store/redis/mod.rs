@@ -34,6 +34,7 @@ pub use self::pool::PoolUse;
 use self::route::{Route, Server};
 use super::{Durability, DurableFuture, Keys, KeysFuture, Reply, RunFuture, ScriptCall, Store};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics;
 use crate::script::Script;
 
 /// The first and the longest pause before a call that may be sent again is.
@@ -237,6 +238,7 @@ impl RedisStore {
     }
 
     async fn evaluate_text(&self, way: Way<'_>, call: &ScriptCall, deadline: Instant) -> Result<Value, CallError> {
+        metrics::SCRIPT_LOADS.count([call.script.name()]);
         tracing::debug!(script = call.script.name(), "the server does not have the script; sending its text");
         if !self.plain.load(Ordering::Relaxed) {
             match way.send(&eval("EVAL", call.script.text(), call), deadline).await {
@@ -293,7 +295,11 @@ impl RedisStore {
 
     /// The server's answer, or the error that the script answered with.
     async fn run_on(&self, way: Way<'_>, call: &ScriptCall) -> Result<Result<Value, String>> {
-        self.breakers.check(way.slot)?;
+        if let Err(refused) = self.breakers.check(way.slot) {
+            // Whoever tries again at once leaves the runtime to the probe.
+            tokio::task::yield_now().await;
+            return Err(refused.into());
+        }
         let began = Instant::now();
         let deadline = began + self.call_timeout + way.patience();
         let answered = match self.evaluate(way, call, deadline).await {
@@ -326,7 +332,7 @@ impl RedisStore {
         deadline: Instant,
         mut err: CallError,
     ) -> Result<Value, CallError> {
-        let mut pauses = retries();
+        let (mut pauses, mut attempts) = (retries(), 1_u64);
         loop {
             let may_repeat = match err.failure() {
                 Failure::Answered(_) | Failure::Final => false,
@@ -343,6 +349,9 @@ impl RedisStore {
             tracing::warn!(script = call.script.name(), error = %err, "the call failed; sending it again");
             tokio::time::sleep(pause).await;
             way.route.relearn(deadline).await;
+            attempts += 1;
+            tracing::Span::current().record("attempts", attempts);
+            metrics::RETRIES.count([call.script.name()]);
             match self.evaluate(way, call, deadline).await {
                 Ok(value) => return Ok(value),
                 Err(again) => err = again,

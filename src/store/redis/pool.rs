@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::config::RedisConfig;
 use super::dial::{Opened, Task};
 use super::failure::{CallError, NotSent, is_topology_news};
+use crate::metrics;
 use crate::store::Durability;
 
 /// How many calls one connection carries before another is opened, where nobody waits for replicas.
@@ -78,6 +79,7 @@ struct Link {
     pauses: Pauses,
     state: watch::Sender<State>,
     calls: AtomicUsize,
+    was_up: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -117,7 +119,13 @@ impl Pool {
         let pauses = Pauses { base: config.reconnect_base, max: config.reconnect_max };
         let link = |_| {
             let state = watch::Sender::new(State::Idle);
-            Arc::new(Link { opener: Arc::clone(&opener), pauses, state, calls: AtomicUsize::new(0) })
+            Arc::new(Link {
+                opener: Arc::clone(&opener),
+                pauses,
+                state,
+                calls: AtomicUsize::new(0),
+                was_up: AtomicBool::new(false),
+            })
         };
         Self {
             links: (0..config.max_connections).map(link).collect(),
@@ -141,8 +149,13 @@ impl Pool {
     /// Connects once, so that a wrong address or password shows at once.
     pub(super) async fn connect(&self) -> Result<(), NotSent> {
         let link = &self.links[0];
-        let opened = link.opener.open().await?;
-        link.up(opened);
+        match link.opener.open().await {
+            Ok(opened) => link.up(opened),
+            Err(error) => {
+                metrics::CONNECTS.count(["failed"]);
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
@@ -333,6 +346,7 @@ impl Link {
                 match opened {
                     Ok(opened) => return link.up(opened),
                     Err(error) => {
+                        metrics::CONNECTS.count(["failed"]);
                         tracing::warn!(error = error.message(), retry_in = ?pause, "cannot connect to Redis");
                         link.state.send_replace(State::Down { error, next: Instant::now() + pause });
                     }
@@ -366,6 +380,8 @@ impl Link {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let Opened { connection, mut driver, moved } = opened;
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        metrics::CONNECTIONS.rise();
+        metrics::CONNECTS.count([if self.was_up.swap(true, Ordering::Relaxed) { "reopened" } else { "opened" }]);
         let ending = Ending { link: Arc::downgrade(self), id };
         // The server may close an idle connection: better to know before a call is sent into the void.
         let watch = Task(tokio::spawn(async move {
@@ -396,6 +412,7 @@ impl Link {
     }
 
     fn count(&self) -> Counted<'_> {
+        metrics::IN_FLIGHT.rise();
         self.calls.fetch_add(1, Ordering::Relaxed);
         Counted(&self.calls)
     }
@@ -406,6 +423,7 @@ struct Counted<'a>(&'a AtomicUsize);
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
+        metrics::IN_FLIGHT.fall();
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -434,6 +452,7 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        metrics::CONNECTIONS.fall();
         if let Some(link) = self.link.upgrade() {
             link.lose(self.id);
         }
