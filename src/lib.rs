@@ -42,5 +42,5 @@ pub use model::{
     Amounts, Counter, Decision, Denial, Estimate, Fraction, Grant, Limit, LimitState, Meter, Mode, Money, Policy,
     PriceCatalogue, Scope, Subject, Usage, Window,
 };
-pub use ops::{Charged, Correction, Counted, Growth, Hold, Refunded, Rule, RuleKind, Settled};
+pub use ops::{Charged, Correction, Counted, Growth, Hold, JointHold, Refunded, Rule, RuleKind, Settled};
 pub use service::Event;

@@ -9,8 +9,8 @@ use super::plan::Plan;
 use super::rulings::RuledRoots;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Denial;
-use crate::service::{Denials, Events};
-use crate::store::{Clock, Reply, ScriptCall, Store};
+use crate::service::{Denials, Events, LossWatch};
+use crate::store::{Clock, Durability, Reply, ScriptCall, Store};
 
 /// How often a call is named anew when the store says that its windows are not the current ones. Once sets the clock
 /// right; more can only be needed by windows shorter than a round trip.
@@ -44,6 +44,10 @@ pub(crate) struct Engine {
     pub(crate) rules: RuledRoots,
     /// Dropped holds on their way to an end.
     pub(crate) endings: Endings,
+    /// Whether the store has lost its data, where it can.
+    pub(crate) loss: Option<Arc<LossWatch>>,
+    /// How safe charges and settlements should be unless they say otherwise.
+    pub(crate) durability: Option<Durability>,
 }
 
 /// A reply: a line of words, read one by one. The first is its status.
@@ -53,6 +57,8 @@ pub(crate) struct Answer {
     at: usize,
     /// Whether this is the stored answer to an operation id.
     pub(crate) replayed: bool,
+    /// How many replicas have what was written, where they were waited for.
+    pub(crate) replicas: Option<u64>,
 }
 
 /// What a call was planned with, as far as the engine needs to know it.
@@ -83,7 +89,22 @@ impl Engine {
     ) -> Self {
         let (offset_ms, writes) = (AtomicI64::new(0), AtomicU32::new(0));
         let (events, rules, endings) = (Events::default(), RuledRoots::default(), Endings::default());
-        Self { store, prefix, retention, receipt_ttl, clock, offset_ms, writes, events, denials: None, rules, endings }
+        let loss = LossWatch::new(&store, &prefix, &events);
+        Self {
+            store,
+            prefix,
+            retention,
+            receipt_ttl,
+            clock,
+            offset_ms,
+            writes,
+            events,
+            denials: None,
+            rules,
+            endings,
+            loss,
+            durability: None,
+        }
     }
 
     /// Runs the call that `name` makes for a time: the injected one, or the store's as far as we know it. When the store
@@ -93,10 +114,20 @@ impl Engine {
         at_ms: Option<i64>,
         name: impl Fn(i64) -> Result<(P, ScriptCall)>,
     ) -> Result<(P, Answer)> {
+        self.run_waiting(at_ms, None, name).await
+    }
+
+    /// The same, and waits for replicas where it should.
+    pub(crate) async fn run_waiting<P: Rooted>(
+        &self,
+        at_ms: Option<i64>,
+        durability: Option<Durability>,
+        name: impl Fn(i64) -> Result<(P, ScriptCall)>,
+    ) -> Result<(P, Answer)> {
         let mut now_ms = at_ms.unwrap_or_else(|| self.now_ms());
         for _ in 0..MOST_STALE {
             let (plan, call) = name(now_ms)?;
-            let mut answer = Answer::read(self.store.run(&call).await?)?;
+            let mut answer = self.send(&call, durability).await?;
             match answer.status() {
                 "STALE" => {}
                 // The script asks which of them concern the request; the call is made anew, knowing that there are some.
@@ -146,7 +177,16 @@ impl Engine {
 
     /// Runs a call that needs no window.
     pub(crate) async fn run_unclocked(&self, call: &ScriptCall) -> Result<Answer> {
-        Answer::read(self.store.run(call).await?)
+        self.send(call, None).await
+    }
+
+    pub(crate) async fn send(&self, call: &ScriptCall, durability: Option<Durability>) -> Result<Answer> {
+        if let Some(loss) = &self.loss {
+            loss.tick();
+        }
+        let Some(durability) = durability else { return Answer::read(self.store.run(call).await?) };
+        let (reply, replicas) = Box::pin(self.store.run_durably(call, durability)).await?;
+        Ok(Answer { replicas: Some(replicas), ..Answer::read(reply)? })
     }
 
     /// Whether this write should look after TTLs: `1` now and then, otherwise empty.
@@ -164,7 +204,7 @@ impl Answer {
         match reply {
             Reply::Text(line) => {
                 let at = if line.starts_with("REPLAY ") { "REPLAY ".len() } else { 0 };
-                Ok(Self { line, at, replayed: at > 0 })
+                Ok(Self { line, at, replayed: at > 0, replicas: None })
             }
             Reply::Error(text) => Err(script_error(&text)),
             other => Err(unexpected(&format!("{other:?}"))),

@@ -9,11 +9,12 @@ use redis::{ErrorKind as Kind, RedisError, ServerErrorKind, Value};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
+use super::LossWatch;
 use crate::error::Error;
 use crate::script;
 use crate::store::Store;
 use crate::store::embedded::Embedded;
-use crate::store::redis::{MultiplexedConnection, PoolUse, RedisStore};
+use crate::store::redis::{BreakerState, MultiplexedConnection, PoolUse, RedisStore};
 
 /// The longest that a look takes.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -37,10 +38,14 @@ pub struct Health {
     pub scripts: Option<LoadedScripts>,
     /// How much of the connections is in use; an embedded store has none.
     pub pool: Option<PoolUse>,
+    /// When this guard noticed that the store had lost its data, in milliseconds since the epoch; `None` when it has not.
+    pub data_lost_ms: Option<i64>,
+    /// Whether calls are sent, or refused because nobody answers; an embedded store has no breaker.
+    pub breaker: Option<BreakerState>,
 }
 
 /// Whether a store serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum HealthStatus {
@@ -93,7 +98,7 @@ pub struct LoadedScripts {
 }
 
 impl Health {
-    pub(crate) async fn of(store: &dyn Store) -> Self {
+    pub(crate) async fn of(store: &dyn Store, loss: Option<&LossWatch>) -> Self {
         let mut health = Self {
             store: store.describe(),
             status: HealthStatus::Connected,
@@ -102,16 +107,28 @@ impl Health {
             server: ServerInfo::default(),
             scripts: None,
             pool: None,
+            data_lost_ms: None,
+            breaker: None,
         };
+        let deadline = Instant::now() + LIMIT;
         let any: &dyn Any = store;
         if let Some(store) = any.downcast_ref::<RedisStore>() {
-            health.look(store, Instant::now() + LIMIT).await;
+            health.look(store, deadline).await;
         } else if any.is::<Embedded>() {
             let known = script::all().len();
             health.scripts = Some(LoadedScripts { loaded: known, known });
             health.server.kind = Some(ServerKind::Embedded);
             health.server.version = Some(env!("CARGO_PKG_VERSION").to_owned());
             health.server.role = Some("primary");
+        }
+        if let Some(loss) = loss {
+            if health.status == HealthStatus::Connected {
+                let _ = timeout_at(deadline, loss.look_at_all()).await;
+            }
+            health.data_lost_ms = loss.noticed_ms();
+        }
+        if health.data_lost_ms.is_some() {
+            health.degrade("it has lost its data: budgets have counted from zero since then".to_owned());
         }
         health
     }
@@ -120,6 +137,7 @@ impl Health {
         let connection = store.raw_by(deadline).await;
         let pool = store.usage();
         self.pool = Some(pool);
+        self.breaker = Some(store.breaker());
         // From four fifths on a burst would have to wait.
         if pool.calls * 5 >= pool.calls_most * 4 && pool.calls_most > 0 {
             self.degrade(format!("{} of {} calls at a time are under way", pool.calls, pool.calls_most));
@@ -173,7 +191,9 @@ impl Health {
     }
 
     fn degrade(&mut self, reason: String) {
-        self.status = HealthStatus::Degraded;
+        if self.status == HealthStatus::Connected {
+            self.status = HealthStatus::Degraded;
+        }
         self.reasons.push(reason);
     }
 

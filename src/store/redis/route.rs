@@ -62,11 +62,11 @@ impl Route {
         }
     }
 
-    pub(super) async fn send(&self, slot: usize, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
+    pub(super) async fn send(&self, slot: usize, message: Message<'_>, deadline: Instant) -> Result<Value, CallError> {
         match self {
-            Self::Pool(pool) => pool.send(Message::Command(command), deadline).await,
+            Self::Pool(pool) => pool.send(message, deadline).await,
             // Boxed, like all that is rare, to keep small what every call carries.
-            Self::Cluster(cluster) => Box::pin(cluster.send(slot, command, deadline)).await,
+            Self::Cluster(cluster) => Box::pin(cluster.send(slot, message, deadline)).await,
         }
     }
 
@@ -118,7 +118,7 @@ impl Server<'_> {
     }
 
     pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
-        self.pool().send(Message::Command(command), deadline).await
+        self.pool().send(Message::new(command), deadline).await
     }
 
     pub(super) async fn connection(&self, deadline: Instant) -> Result<MultiplexedConnection, NotSent> {
