@@ -45,6 +45,6 @@ for i = 1, count do
   if taken[i] ~= '0' then call('DECRBY', KEYS[i], taken[i]) end
   reply = reply .. ' ' .. (texts[i] and wide_add(texts[i], taken[i] == '0' and '0' or '-' .. taken[i], '') or '0')
 end
-write_states(made, count)
+write_states(made, count, now_ms)
 if receipt then call('SET', receipt, fingerprint .. ' ' .. reply, 'PX', receipt_ttl_ms) end
 return reply

@@ -34,7 +34,7 @@ local err = unhold(0, holds, 4, count, bucket_ms)
 if err then return err end
 if made then
   -- @include correct
-  write_states(made, states)
+  write_states(made, states, ARGV[5 + count])
 end
 call('SET', hold, 'released' .. string.sub(record, 5) .. ' | release RELEASED', 'PX', receipt_ttl_ms)
 return 'RELEASED'

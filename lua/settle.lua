@@ -65,7 +65,7 @@ if err then
 end
 if states_made then
   -- @include correct
-  write_states(states_made, states)
+  write_states(states_made, states, now_ms)
 end
 call('SET', hold, 'settled' .. string.sub(record, 5) .. ' | ' .. as .. ' ' .. reply, 'PX', receipt_ttl_ms)
 return reply

@@ -56,6 +56,9 @@ const BUCKET: &str = "4000000600000";
 const RECORD_TTL: &str = "700000";
 const RECEIPT_TTL: &str = "60000";
 
+/// How long a rate is kept at least that was written at an injected time.
+const KEPT: Ttl = In(3_600_000);
+
 const MAX: &str = "9223372036854775807";
 const MIN: &str = "-9223372036854775808";
 

@@ -305,12 +305,24 @@ fn a_report_says_which_limit_bound_when_in_words_as_well() {
     let folder = Folder::new("1");
     let policy = folder.path("policy.toml");
     folder.write("policy.toml", &[MIXED, CALLS_AT_ONCE].concat());
-    let more = ["--reserve", "--latency", "10min", "--estimate-factor", "1.5"];
+    let plot = folder.path("plot.svg");
+    let more = ["--reserve", "--latency", "10min", "--estimate-factor", "1.5", "--plot", &plot];
     let table = stdout(&replay(sample_against(&policy).into_iter().chain(more)));
     let (table, _) = table.trim_end().rsplit_once('\n').expect("several lines");
     let table = table.replace(&policy, "policy.toml");
     let table: Vec<&str> = table.lines().map(str::trim_end).collect();
     insta::assert_snapshot!(table.join("\n"));
+    let svg = std::fs::read_to_string(plot).unwrap();
+    for part in [
+        "at most 0.50 and 0.05, 2 denied",
+        "4, 2 at once",
+        "would be denied",
+        "warning",
+        "calls open at once",
+        "in the bucket",
+    ] {
+        assert!(svg.contains(part), "{part:?} is not in the plot");
+    }
 }
 
 /// A call every minute, of 0.10 and 100 tokens each.

@@ -24,12 +24,13 @@ local function corrected(states, keys, args, now_us, at_us)
   return made
 end
 
-local function write_states(made, keys)
+-- With an injected time they are kept as in lib/take.
+local function write_states(made, keys, now_ms)
   for i = 1, #made do
     if made[i][2] == '0' then
       redis.call('DEL', KEYS[keys + i])
     else
-      redis.call('PSETEX', KEYS[keys + i], made[i][2], made[i][1])
+      redis.call('PSETEX', KEYS[keys + i], now_ms == '' and made[i][2] or math.max(made[i][2], 3600000), made[i][1])
     end
   end
 end

@@ -6,6 +6,7 @@ for i = 1, states do
     call('SET', key, texts[state_keys + i])
     expire(key, kept, true, now_ms)
   elseif kept and kept ~= '0' then
-    call('PSETEX', key, kept, texts[state_keys + i])
+    -- An injected time may go by more slowly than the store's, by which keys end: that of busy traffic that is replayed.
+    call('PSETEX', key, now_ms == '' and kept or math.max(kept, 3600000), texts[state_keys + i])
   end
 end

@@ -39,6 +39,23 @@ async fn a_refused_call_consumes_nothing() {
     .await;
 }
 
+#[tokio::test]
+async fn busy_traffic_that_is_replayed_slowly_is_decided_as_it_was() {
+    let store = TestStore::embedded("replay:");
+    let (guard, clock) = (store.guard(), store.clock().unwrap());
+    let second = Duration::from_secs(1);
+    for window in [Window::rate(second), Window::sliding(second), Window::log(second)] {
+        let policy = only(tokens(10, window.unwrap()));
+        // Two milliseconds of the log take the store two hours.
+        let grant = granted(guard.admit(&policy, &alice(), of_tokens(8)).at(at(0)).await.unwrap());
+        clock.advance_ms(HOUR_MS - 1);
+        guard.refund(&policy, &alice(), of_tokens(1)).of(&grant).at(at(1)).await.unwrap();
+        clock.advance_ms(HOUR_MS - 1);
+        granted(guard.admit(&policy, &alice(), of_tokens(3)).at(at(2)).await.unwrap());
+        denied(guard.admit(&policy, &alice(), of_tokens(1)).at(at(2)).await.unwrap());
+    }
+}
+
 fn values(dump: &[super::support::Stored]) -> Vec<(&str, &str)> {
     dump.iter().map(|stored| (stored.key.as_str(), stored.value.as_str())).collect()
 }
