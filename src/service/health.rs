@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
+use crate::ops::Undelivered;
 use crate::script;
 use crate::store::Store;
 use crate::store::embedded::Embedded;
@@ -39,6 +40,8 @@ pub struct Health {
     pub pool: Option<PoolUse>,
     /// Whether calls are sent, or refused because nobody answers; an embedded store has no breaker.
     pub breaker: Option<BreakerState>,
+    /// What was granted while the store was away and is not delivered yet.
+    pub undelivered: Undelivered,
 }
 
 /// Whether a store serves.
@@ -105,6 +108,7 @@ impl Health {
             scripts: None,
             pool: None,
             breaker: None,
+            undelivered: Undelivered::default(),
         };
         let any: &dyn Any = store;
         if let Some(store) = any.downcast_ref::<RedisStore>() {
@@ -117,6 +121,14 @@ impl Health {
             health.server.role = Some("primary");
         }
         health
+    }
+
+    pub(crate) fn with_undelivered(mut self, undelivered: Undelivered) -> Self {
+        self.undelivered = undelivered;
+        if undelivered.depth > 0 && self.status == HealthStatus::Connected {
+            self.degrade(format!("{} grants made without the store wait to be delivered", undelivered.depth));
+        }
+        self
     }
 
     async fn look(&mut self, store: &RedisStore, deadline: Instant) {
