@@ -10,12 +10,12 @@ use crate::model::{Amounts, Counter, Estimate, Meter, Outage, Policy, Subject, e
 use crate::ops::request::Request;
 use crate::ops::{
     Adjust, Adjustments, Admit, Away, Charge, Correction, Count, Engine, FindHold, ListHolds, ListRules, Peek, Refund,
-    Reserve, SetRule, Statement, Undelivered,
+    Reserve, ReserveAcross, SetRule, Statement, Undelivered,
 };
 use crate::service::{Denials, Event, Health};
 use crate::store::embedded::Embedded;
 use crate::store::redis::{MultiplexedConnection, RedisConfig, RedisStore, Target, escape_glob};
-use crate::store::{Clock, Store, SystemClock};
+use crate::store::{Clock, Durability, Store, SystemClock};
 
 /// Charges, counts and checks on one store.
 ///
@@ -36,6 +36,7 @@ pub struct Builder {
     outage: Outage,
     outage_queue: usize,
     outage_file: Option<PathBuf>,
+    durability: Option<Durability>,
 }
 
 impl Default for Builder {
@@ -50,6 +51,7 @@ impl Default for Builder {
             outage: Outage::Deny,
             outage_queue: 10_000,
             outage_file: None,
+            durability: None,
         }
     }
 }
@@ -115,6 +117,14 @@ impl Builder {
     #[must_use]
     pub fn outage_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.outage_file = Some(path.into());
+        self
+    }
+
+    /// Lets charges and settlements wait until replicas have them, those of dropped holds too. Each can say otherwise. Default:
+    /// they do not wait.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
         self
     }
 
@@ -185,6 +195,7 @@ impl Builder {
         }
         let prefix = encode_prefix(&self.prefix)?;
         let mut engine = Engine::new(store, prefix, self.retention, self.receipt_ttl, self.clock);
+        engine.durability = self.durability;
         engine.denials = (self.denial_cache > 0).then(|| Denials::new(self.denial_cache));
         engine.away = Some(match &self.outage_file {
             Some(file) => Away::with_file(&engine, self.outage, self.outage_queue, file)?,
@@ -246,7 +257,7 @@ impl CostGuard {
     /// # Errors
     /// As [`admit`](Self::admit).
     pub fn charge<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: impl Into<Amounts>) -> Charge<'a> {
-        Charge { request: self.request(policy, subject, amounts.into()), penalty: false }
+        Charge { request: self.request(policy, subject, amounts.into()), penalty: false, durability: None }
     }
 
     /// Takes `amounts` from the rates and counters of `policy` whatever the limits, and nothing of the meters that are not
@@ -255,7 +266,7 @@ impl CostGuard {
     /// # Errors
     /// As [`admit`](Self::admit).
     pub fn penalty<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: impl Into<Amounts>) -> Charge<'a> {
-        Charge { request: self.request(policy, subject, amounts.into()), penalty: true }
+        Charge { request: self.request(policy, subject, amounts.into()), penalty: true, durability: None }
     }
 
     /// Gives back `amounts` that were admitted and not used: counters down to zero at most, rates too.
@@ -342,6 +353,40 @@ impl CostGuard {
         estimate: impl Into<Estimate>,
     ) -> Reserve<'a> {
         Reserve::new(&self.engine, policy, subject, estimate.into())
+    }
+
+    /// Sets an estimate aside under several roots, each with its own policy, for limits that cannot share one: a user who works for
+    /// several organisations, with a budget of their own. All of them take it, or none keeps it.
+    ///
+    /// It is a reservation at each root, one after the other, and what was reserved is released when one refuses. So no limit
+    /// is ever passed, as with [`reserve`](Self::reserve), but it is not one step: until the refusal is known others find the
+    /// first roots fuller than they stay, and may be refused; and where the process dies in between, what was reserved
+    /// frees by its TTL. Put first the root that is most likely to refuse.
+    ///
+    /// ```
+    /// use costguard::{CostGuard, Decision, Limit, Money, Policy, Subject, Window};
+    ///
+    /// # async fn example(guard: CostGuard) -> costguard::Result<()> {
+    /// let personal = Policy::new([Limit::cost("user", "5.00".parse()?, Window::day())])?;
+    /// let company = Policy::new([Limit::cost("org", "100.00".parse()?, Window::day())])?;
+    /// let (alice, acme) = (Subject::new("alice").scope("user", "alice"), Subject::new("acme").scope("org", "acme"));
+    /// let parts = [(&personal, &alice), (&company, &acme)];
+    /// if let Decision::Granted(mut hold) = guard.reserve_across(&parts, "0.12".parse::<Money>()?).await? {
+    ///     hold.settle("0.07".parse::<Money>()?).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve); `Invalid` when two subjects have one root, or the amount is what is left; `HoldEnded` when
+    /// the id was refused before.
+    pub fn reserve_across<'a>(
+        &'a self,
+        parts: &'a [(&'a Policy, &'a Subject)],
+        estimate: impl Into<Estimate>,
+    ) -> ReserveAcross<'a> {
+        ReserveAcross::new(&self.engine, parts, estimate.into())
     }
 
     /// Finds a hold by its id, from any process: for a webhook or a restarted worker to settle.
@@ -437,7 +482,7 @@ impl CostGuard {
 
     /// How the store is: for health endpoints. It takes 2 seconds at most and never fails; a server that is away is an answer.
     pub async fn health(&self) -> Health {
-        Health::of(&**self.store()).await.with_undelivered(self.undelivered())
+        Health::of(&**self.store(), self.engine.loss.as_deref()).await.with_undelivered(self.undelivered())
     }
 
     /// A connection to the server for anything else, job queues for one; see [`RedisStore::raw`].

@@ -125,7 +125,7 @@ async fn a_killed_primary_gives_errors_of_the_right_kind_and_service_returns() {
     charge(&guard, &dead).await.unwrap();
     charge(&guard, &other).await.unwrap();
     // What is acknowledged and not yet with the replica would be lost.
-    while block_in_place(|| cluster.ask(3, &["DBSIZE"])) != "1" {}
+    while block_in_place(|| cluster.ask(3, &["EVAL", "return #redis.call('KEYS', 'cost:*')", "0"])) != "1" {}
     block_in_place(|| cluster.kill(0));
     // Time to read that the connection is closed; a call sent before would be ambiguous, which is right but not the point.
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -177,4 +177,42 @@ async fn the_cluster_is_found_through_any_node_that_answers() {
     let err = CostGuard::connect("redis+cluster://127.0.0.1:1").await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Unavailable);
     assert!(err.to_string().contains("no Redis answers at 127.0.0.1:1"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reservations_over_two_slots_never_pass_either_limit_and_leave_nothing_behind() {
+    let cluster = block_in_place(Cluster::start);
+    let guard = connect(&cluster).await;
+    let roots = block_in_place(|| [cluster.root_on(0).0, cluster.root_on(1).0]);
+    // The second is the tighter one, so that what the first granted has to be undone.
+    let limits = [50, 30];
+    let policies =
+        limits.map(|most| Policy::new([Limit::cost("user", Money::from_nanos(most), Window::total())]).unwrap());
+    let mut tasks = JoinSet::new();
+    for n in 0..64 {
+        let (guard, roots, policies) = (guard.clone(), roots.clone(), policies.clone());
+        tasks.spawn(async move {
+            let subjects = roots.each_ref().map(|root| user(root));
+            let parts = [(&policies[0], &subjects[0]), (&policies[1], &subjects[1])];
+            match guard.reserve_across(&parts, Money::from_nanos(2)).await.unwrap() {
+                Decision::Denied(_) => (0, 0),
+                Decision::Granted(mut joint) if n % 3 == 0 => {
+                    joint.release().await.unwrap();
+                    (1, 0)
+                }
+                Decision::Granted(mut joint) => {
+                    let settled = joint.settle(Money::from_nanos(1)).await.unwrap();
+                    assert!(settled.iter().all(|settled| settled.limits[0].overdraft() == 0), "{settled:?}");
+                    (1, 1)
+                }
+            }
+        });
+    }
+    let ends = tasks.join_all().await;
+    let spent: i64 = ends.iter().map(|(_, spent)| spent).sum();
+    assert!(spent > 0);
+    for (root, policy) in roots.iter().zip(&policies) {
+        let state = guard.peek(policy, &user(root)).await.unwrap()[0].clone();
+        assert_eq!((state.used, state.held), (spent, 0), "{root}: {ends:?}");
+    }
 }

@@ -8,11 +8,11 @@ use super::request::{Request, request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Decided, LimitState, Outage, Per};
 use crate::script::{self, Op};
-use crate::store::ScriptCall;
+use crate::store::{Durability, ScriptCall};
 
 request! {
     /// A charge, made by [`CostGuard::charge`](crate::CostGuard::charge) or [`penalty`](crate::CostGuard::penalty).
-    Charge { penalty: bool } -> Charged
+    Charge { penalty: bool, durability: Option<Durability> } -> Charged
 }
 
 /// What was charged.
@@ -25,6 +25,8 @@ pub struct Charged {
     pub replayed: bool,
     /// Who counted it. What was charged without the store is delivered to it when it is back.
     pub decided: Decided,
+    /// How many replicas have it too, where they were [waited for](Charge::durability): fewer than that when the time was over.
+    pub replicas: Option<u64>,
 }
 
 impl Charge<'_> {
@@ -32,6 +34,12 @@ impl Charge<'_> {
     /// [`Outage::Allow`] and [`Outage::Local`] both keep it until the store is back.
     pub fn outage(mut self, outage: Outage) -> Self {
         self.request.outage = Some(outage);
+        self
+    }
+
+    /// Waits until replicas have the charge. Default: the guard's, and that is not to wait.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
         self
     }
 
@@ -86,7 +94,7 @@ impl Charge<'_> {
         let (_, call) = self.call(now_ms)?;
         // It counts against the share of this process as well.
         let request = Request { engine: &away.local, ..self.request.clone() };
-        let charged = Charge { request, penalty: self.penalty }.charge().await?;
+        let charged = Charge { request, ..self.clone() }.charge().await?;
         slot.push(Delivery::Call(Sent::new(self.request.receipt_key()?, call)))?;
         away.deliver(self.request.engine);
         Ok(Charged { decided: Decided::WithoutStore, ..charged })
@@ -94,12 +102,14 @@ impl Charge<'_> {
 
     async fn charge(&self) -> Result<Charged> {
         let engine = self.request.engine;
-        let (plan, mut answer) = engine.run(self.request.at_ms()?, |now_ms| self.call(now_ms)).await?;
+        let (plan, mut answer) = engine
+            .run_waiting(self.request.at_ms()?, self.durability.or(engine.durability), |now_ms| self.call(now_ms))
+            .await?;
         answer.expect("OK")?;
         let limits = plan.charged(&mut answer)?;
         if !answer.replayed {
             engine.events.tell(&limits);
         }
-        Ok(Charged { limits, replayed: answer.replayed, decided: Decided::ByStore })
+        Ok(Charged { limits, replayed: answer.replayed, replicas: answer.replicas, decided: Decided::ByStore })
     }
 }

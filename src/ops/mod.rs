@@ -23,8 +23,8 @@ pub use away::Undelivered;
 pub use charge::{Charge, Charged};
 pub use count::{Count, Counted};
 pub use hold::{
-    Extend, FindHold, Grow, Growth, HeldAmount, Hold, HoldState, ListHolds, OpenHold, OpenHolds, Release, Reserve,
-    Settle, Settled, SettledLimit,
+    Extend, FindHold, Grow, Growth, HeldAmount, Hold, HoldState, JointHold, ListHolds, OpenHold, OpenHolds, Release,
+    Reserve, ReserveAcross, Settle, Settled, SettledLimit,
 };
 pub use peek::{Peek, Statement, StatementLine};
 pub use refund::{Refund, Refunded};

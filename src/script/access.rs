@@ -26,11 +26,12 @@ pub const COMMANDS: [&str; 18] = [
 /// what they call; [`key_pattern`](crate::CostGuard::key_pattern) gives the pattern. `holds` needs `+scan` besides, a cluster `+cluster|slots`, a database other than 0 `+select`.
 ///
 /// ```
-/// assert!(costguard::script::acl_rule("app:*").starts_with("~app:* +eval +evalsha +decrby "));
+/// assert!(costguard::script::acl_rule("app:*").starts_with("~app:* +eval +evalsha +getex +decrby "));
 /// ```
 #[must_use]
 pub fn acl_rule(pattern: &str) -> String {
-    let commands = ["EVAL", "EVALSHA"].into_iter().chain(COMMANDS);
+    // GETEX asks whether the store has lost its data.
+    let commands = ["EVAL", "EVALSHA", "GETEX"].into_iter().chain(COMMANDS);
     let rights = commands.map(|command| format!(" +{}", command.to_ascii_lowercase()));
     format!("~{pattern}{}", rights.collect::<String>())
 }

@@ -15,10 +15,15 @@ pub enum Event {
     Crossed(LimitState),
     /// A limit in shadow mode would have refused a request of this process.
     Shadowed(LimitState),
+    /// The store has lost what it held: it was flushed, or came back without its data. Every budget starts from zero.
+    DataLost {
+        /// When this process noticed, by its own clock, in milliseconds since the epoch.
+        noticed_ms: i64,
+    },
 }
 
 /// The events of one guard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Events {
     sender: broadcast::Sender<Event>,
 }
@@ -41,12 +46,16 @@ impl Events {
         }
         for state in limits {
             if state.crossed.is_some() {
-                // Nobody listening any more is no error.
-                let _ = self.sender.send(Event::Crossed(state.clone()));
+                self.send(Event::Crossed(state.clone()));
             }
             if state.shadowed {
-                let _ = self.sender.send(Event::Shadowed(state.clone()));
+                self.send(Event::Shadowed(state.clone()));
             }
         }
+    }
+
+    pub(crate) fn send(&self, event: Event) {
+        // Nobody listening is no error.
+        let _ = self.sender.send(event);
     }
 }

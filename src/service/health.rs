@@ -9,6 +9,7 @@ use redis::{ErrorKind as Kind, RedisError, ServerErrorKind, Value};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
+use super::LossWatch;
 use crate::error::Error;
 use crate::ops::Undelivered;
 use crate::script;
@@ -38,6 +39,8 @@ pub struct Health {
     pub scripts: Option<LoadedScripts>,
     /// How much of the connections is in use; an embedded store has none.
     pub pool: Option<PoolUse>,
+    /// When this guard noticed that the store had lost its data, in milliseconds since the epoch; `None` when it has not.
+    pub data_lost_ms: Option<i64>,
     /// Whether calls are sent, or refused because nobody answers; an embedded store has no breaker.
     pub breaker: Option<BreakerState>,
     /// What was granted while the store was away and is not delivered yet.
@@ -45,7 +48,7 @@ pub struct Health {
 }
 
 /// Whether a store serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum HealthStatus {
@@ -98,7 +101,7 @@ pub struct LoadedScripts {
 }
 
 impl Health {
-    pub(crate) async fn of(store: &dyn Store) -> Self {
+    pub(crate) async fn of(store: &dyn Store, loss: Option<&LossWatch>) -> Self {
         let mut health = Self {
             store: store.describe(),
             status: HealthStatus::Connected,
@@ -107,18 +110,29 @@ impl Health {
             server: ServerInfo::default(),
             scripts: None,
             pool: None,
+            data_lost_ms: None,
             breaker: None,
             undelivered: Undelivered::default(),
         };
+        let deadline = Instant::now() + LIMIT;
         let any: &dyn Any = store;
         if let Some(store) = any.downcast_ref::<RedisStore>() {
-            health.look(store, Instant::now() + LIMIT).await;
+            health.look(store, deadline).await;
         } else if any.is::<Embedded>() {
             let known = script::all().len();
             health.scripts = Some(LoadedScripts { loaded: known, known });
             health.server.kind = Some(ServerKind::Embedded);
             health.server.version = Some(env!("CARGO_PKG_VERSION").to_owned());
             health.server.role = Some("primary");
+        }
+        if let Some(loss) = loss {
+            if health.status == HealthStatus::Connected {
+                let _ = timeout_at(deadline, loss.look_at_all()).await;
+            }
+            health.data_lost_ms = loss.noticed_ms();
+        }
+        if health.data_lost_ms.is_some() {
+            health.degrade("it has lost its data: budgets have counted from zero since then".to_owned());
         }
         health
     }
@@ -189,7 +203,9 @@ impl Health {
     }
 
     fn degrade(&mut self, reason: String) {
-        self.status = HealthStatus::Degraded;
+        if self.status == HealthStatus::Connected {
+            self.status = HealthStatus::Degraded;
+        }
         self.reasons.push(reason);
     }
 

@@ -1,7 +1,8 @@
 //! Faults of what a server keeps, and of who may ask it.
 
-use costguard::ErrorKind;
+use costguard::service::HealthStatus;
 use costguard::{CostGuard, store::redis::RedisConfig};
+use costguard::{ErrorKind, Event};
 
 use super::ledger::{Load, Loses};
 use super::support::Server;
@@ -31,11 +32,23 @@ async fn scripts_that_are_flushed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn data_that_is_flushed() {
     let server = Server::start();
-    let load = Load::start(clients(&server.url()).await, &["acme"]);
+    let guards = clients(&server.url()).await;
+    let (watched, mut events) = (guards[0].clone(), guards[0].events());
+    let load = Load::start(guards, &["acme"]);
     pass(300).await;
+    assert_eq!(watched.health().await.data_lost_ms, None);
     tell(&server, &["FLUSHALL"]).await;
+    noticed(&mut events).await;
+    let health = watched.health().await;
+    assert!(health.data_lost_ms.is_some() && health.status == HealthStatus::Degraded, "{health:?}");
     let row = load.settle_accounts("FLUSHALL", Loses::Acknowledged, &connect(&server.url()).await).await;
     assert!(row.lost > 0, "the ledger sees what a server forgets: {row:?}");
+}
+
+/// Waits until a client in use says that the data is gone.
+pub(crate) async fn noticed(events: &mut tokio::sync::broadcast::Receiver<Event>) {
+    let lost = async { while !matches!(events.recv().await.unwrap(), Event::DataLost { .. }) {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), lost).await.expect("a loss that is noticed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

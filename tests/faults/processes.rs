@@ -1,5 +1,6 @@
 //! Faults of the server's process.
 
+use super::data::noticed;
 use super::ledger::{Load, Loses};
 use super::support::Server;
 use super::{clients, connect, pass};
@@ -19,10 +20,15 @@ async fn a_server_that_is_killed_and_comes_back_with_its_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_and_comes_back_empty() {
     let mut server = Server::start();
-    let load = Load::start(clients(&server.url()).await, &["acme"]);
+    let guards = clients(&server.url()).await;
+    let mut events = guards[0].events();
+    let watched = guards[0].clone();
+    let load = Load::start(guards, &["acme"]);
     pass(300).await;
+    assert_eq!(watched.health().await.data_lost_ms, None);
     server.kill();
     server.restart();
+    noticed(&mut events).await;
     let row =
         load.settle_accounts("killed, back without its data", Loses::Acknowledged, &connect(&server.url()).await).await;
     assert!(row.lost > 0, "the ledger sees what a server forgets: {row:?}");

@@ -13,7 +13,7 @@ use crate::model::{Amounts, Decided, Meter};
 use crate::ops::away::Delivery;
 use crate::ops::request::awaits;
 use crate::script::{self, Op};
-use crate::store::ScriptCall;
+use crate::store::{Durability, ScriptCall};
 
 /// The end of a hold by what was spent, made by [`Hold::settle`].
 #[derive(Debug)]
@@ -21,6 +21,7 @@ use crate::store::ScriptCall;
 pub struct Settle<'a> {
     pub(super) hold: &'a mut Hold,
     pub(super) actual: Amounts,
+    pub(super) durability: Option<Durability>,
 }
 
 /// What a settlement did.
@@ -35,6 +36,8 @@ pub struct Settled {
     /// Whether the store has it. Where it was away the settlement is kept until it is back; `limits` is empty then, or has the
     /// counters of this process when it had reserved the hold alone.
     pub decided: Decided,
+    /// How many replicas have it too, where they were [waited for](Settle::durability): fewer than that when the time was over.
+    pub replicas: Option<u64>,
 }
 
 /// One counter that a hold was settled into. Amounts are in the meter's unit.
@@ -61,11 +64,18 @@ impl SettledLimit {
 }
 
 impl Settle<'_> {
+    /// Waits until replicas have the settlement. Default: the guard's, and that is not to wait.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
     async fn run(self) -> Result<Settled> {
-        let Self { hold, actual } = self;
+        let Self { hold, actual, durability } = self;
+        let durability = durability.or(hold.engine.durability);
         // Whatever comes between, a drop then settles this.
         hold.observed = Some(actual.clone());
-        let settled = match Self::settle(hold, &actual).await {
+        let settled = match Self::settle(hold, &actual, durability).await {
             Ok(settled) if hold.lent.is_some() => {
                 let (key, at_ms) = (hold.key.clone(), hold.at_ms);
                 hold.bring(|reserve| Delivery::settle(&key, Some(reserve.clone()), &actual, at_ms))?;
@@ -74,7 +84,7 @@ impl Settle<'_> {
             Err(cause) if hold.lent.is_none() => {
                 hold.end_later(Delivery::settle(&hold.key, None, &actual, hold.at_ms)?, cause)?;
                 let late = hold.at_ms.unwrap_or_else(|| hold.engine.now_ms()) >= hold.record.expires_ms;
-                Settled { limits: Vec::new(), late, replayed: false, decided: Decided::WithoutStore }
+                Settled { limits: Vec::new(), late, replayed: false, replicas: None, decided: Decided::WithoutStore }
             }
             settled => settled?,
         };
@@ -82,8 +92,8 @@ impl Settle<'_> {
         Ok(settled)
     }
 
-    async fn settle(hold: &mut Hold, actual: &Amounts) -> Result<Settled> {
-        let mut answer = hold.run(|hold| settle_call(hold, actual)).await?;
+    async fn settle(hold: &mut Hold, actual: &Amounts, durability: Option<Durability>) -> Result<Settled> {
+        let mut answer = hold.run_waiting(durability, |hold| settle_call(hold, actual)).await?;
         answer.expect("SETTLED")?;
         let late = answer.int()? == 1;
         let limits = hold.record.counters().map(|entry| {
@@ -91,7 +101,7 @@ impl Settle<'_> {
             Ok(SettledLimit { key, amount: charged(entry, actual)?, meter, limit, used: answer.int()? })
         });
         let limits = limits.collect::<Result<_>>()?;
-        Ok(Settled { limits, late, replayed: answer.replayed, decided: Decided::ByStore })
+        Ok(Settled { limits, late, replayed: answer.replayed, replicas: answer.replicas, decided: Decided::ByStore })
     }
 }
 

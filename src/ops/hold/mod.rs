@@ -4,6 +4,7 @@
 mod change;
 mod end;
 mod find;
+mod joint;
 mod list;
 mod record;
 mod reserve;
@@ -16,6 +17,7 @@ pub use change::{Extend, Grow, Growth};
 pub(crate) use end::Endings;
 pub use end::{Release, Settle, Settled, SettledLimit};
 pub use find::FindHold;
+pub use joint::{JointHold, ReserveAcross};
 pub use list::{HeldAmount, ListHolds, OpenHold, OpenHolds};
 pub use record::HoldState;
 pub(crate) use record::Record;
@@ -27,7 +29,7 @@ use super::plan::time_text;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Amounts, Decided, LimitState, Meter, Outage};
 use crate::script::{self, Op};
-use crate::store::ScriptCall;
+use crate::store::{Durability, ScriptCall};
 
 /// How long a hold lives unless told otherwise.
 pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(600);
@@ -135,7 +137,7 @@ impl Hold {
         entries.map(|entry| entry.amount).max().unwrap_or(0)
     }
 
-    /// What is held of each counter, in the policy's order.
+    /// What is held of each counter, and what was taken from each rate, in the policy's order.
     #[must_use]
     pub fn amounts(&self) -> Vec<HeldAmount> {
         self.record.amounts()
@@ -192,7 +194,7 @@ impl Hold {
     /// cannot be reached: the amounts are then settled when the hold is dropped, and the same call can be made again. With an
     /// [`Outage`] policy other than `Deny` it is kept until the store is back instead, and [`Settled::decided`] says so.
     pub fn settle(&mut self, actual: impl Into<Amounts>) -> Settle<'_> {
-        Settle { hold: self, actual: actual.into() }
+        Settle { hold: self, actual: actual.into(), durability: None }
     }
 
     /// Gives everything back. Releasing again does nothing.
@@ -222,8 +224,17 @@ impl Hold {
 
     /// Runs a call on the hold; when the hold was changed through another handle, once more as it is now.
     async fn run(&mut self, call: impl Fn(&Self) -> Result<ScriptCall>) -> Result<Answer> {
+        self.run_waiting(None, call).await
+    }
+
+    /// The same, and waits for replicas where it should.
+    async fn run_waiting(
+        &mut self,
+        durability: Option<Durability>,
+        call: impl Fn(&Self) -> Result<ScriptCall>,
+    ) -> Result<Answer> {
         for _ in 0..MOST_CHANGED {
-            let answer = self.engine.run_unclocked(&call(self)?).await?;
+            let answer = self.engine.send(&call(self)?, durability).await?;
             if answer.status() != "CHANGED" {
                 return Ok(answer);
             }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::dial::Task;
 use super::failure::{CallError, Failure, NotSent};
+use super::pool::Message;
 use super::route::Route;
 
 /// The pause before the second probe; it doubles from there.
@@ -141,7 +142,7 @@ impl Breakers {
             let mut pauses = pauses.into_iter();
             loop {
                 let deadline = Instant::now() + PROBE_LIMIT;
-                match route.send(slot, &redis::cmd("PING"), deadline).await {
+                match route.send(slot, Message::new(&redis::cmd("PING")), deadline).await {
                     Err(err) if !err.is_answer() => {}
                     _ => return,
                 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 pub use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 pub use self::breaker::BreakerState;
@@ -28,9 +29,10 @@ use self::breaker::Breakers;
 pub(crate) use self::config::Target;
 pub use self::config::{RedisConfig, Tls};
 use self::failure::{CallError, Failure};
+use self::pool::Message;
 pub use self::pool::PoolUse;
 use self::route::{Route, Server};
-use super::{Keys, KeysFuture, Reply, RunFuture, ScriptCall, Store};
+use super::{Durability, DurableFuture, Keys, KeysFuture, Reply, RunFuture, ScriptCall, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::Script;
 
@@ -48,6 +50,9 @@ pub struct RedisStore {
     call_timeout: Duration,
     /// Set when the server turns out not to know `#!lua`: a Redis before 7.
     plain: AtomicBool,
+    /// Connections of their own for calls that wait for replicas, which hold up whatever is behind them.
+    waiting: OnceCell<Route>,
+    waiting_config: RedisConfig,
 }
 
 impl RedisStore {
@@ -75,7 +80,8 @@ impl RedisStore {
         let route = Arc::new(Route::open(config).await?);
         let breakers = Arc::new(Breakers::new(config.breaker_failures, config.reconnect_base));
         let (call_timeout, plain) = (config.deadline_after(), AtomicBool::new(false));
-        Ok(Self { route, breakers, address, call_timeout, plain })
+        let waiting_config = RedisConfig { calls_per_connection: 1, ..config.clone() };
+        Ok(Self { route, breakers, address, call_timeout, plain, waiting: OnceCell::new(), waiting_config })
     }
 
     /// An open connection for anything else that this server should do, job queues for one: it is shared with this store,
@@ -112,6 +118,19 @@ impl RedisStore {
     /// As [`raw`](Self::raw).
     pub async fn raw_for(&self, key: &str) -> Result<MultiplexedConnection> {
         Ok(self.route.connection(key, self.deadline()).await?)
+    }
+
+    /// A connection to every server that holds keys of its own: one, or each primary of a cluster as it is now.
+    ///
+    /// # Errors
+    /// As [`raw`](Self::raw).
+    pub async fn raw_all(&self) -> Result<Vec<MultiplexedConnection>> {
+        let deadline = self.deadline();
+        let mut connections = Vec::new();
+        for server in self.route.primaries(deadline).await? {
+            connections.push(server.connection(deadline).await?);
+        }
+        Ok(connections)
     }
 
     /// Loads a script into every server and checks that it names it as we do. Loading again changes nothing.
@@ -173,6 +192,32 @@ impl RedisStore {
         Ok(false)
     }
 
+    /// The name that `key` holds; where it holds none it gets this one, until nobody has asked for so long.
+    pub(crate) async fn name_by(&self, key: &str, name: &str, ttl: Duration) -> Result<String> {
+        let ttl_s = ttl.as_secs();
+        let (slot, deadline) = (self.route.slot_of(&[key.to_owned()])?, self.deadline());
+        let mut ask = redis::cmd("GETEX");
+        ask.arg(key).arg("EX").arg(ttl_s);
+        let mut give = redis::cmd("SET");
+        give.arg(key).arg(name).arg("NX").arg("EX").arg(ttl_s);
+        // Whoever comes first gives the name; asking again tells who that was.
+        for command in [&ask, &give, &ask] {
+            let value = self.route.send(slot, Message::new(command), deadline).await;
+            if let Value::BulkString(known) = value.map_err(|err| err.error(&self.address, true))? {
+                return Ok(String::from_utf8_lossy(&known).into_owned());
+            }
+        }
+        Err(Error::new(ErrorKind::Store, format!("{key} is gone as soon as it is written; is it evicted?")))
+    }
+
+    /// Hash tags of which every node that holds a sixteenth of the slots in one piece has one; where there are no slots, one.
+    pub(crate) fn node_tags(&self) -> Vec<String> {
+        match *self.route {
+            Route::Pool(_) => vec!["0".to_owned()],
+            Route::Cluster(_) => slot::spread_tags(),
+        }
+    }
+
     fn deadline(&self) -> Instant {
         Instant::now() + self.call_timeout
     }
@@ -182,24 +227,24 @@ impl RedisStore {
     }
 
     /// EVALSHA, and EVAL when the server does not have the script: after a restart, a failover, a flush.
-    async fn evaluate(&self, call: &ScriptCall, slot: usize, deadline: Instant) -> Result<Value, CallError> {
+    async fn evaluate(&self, way: Way<'_>, call: &ScriptCall, deadline: Instant) -> Result<Value, CallError> {
         let command = eval("EVALSHA", self.sha1(call.script), call);
-        match self.route.send(slot, &command, deadline).await {
+        match way.send(&command, deadline).await {
             // Boxed, like all that is rare, to keep small what every call carries.
-            Err(err) if err.is_noscript() => Box::pin(self.evaluate_text(call, slot, deadline)).await,
+            Err(err) if err.is_noscript() => Box::pin(self.evaluate_text(way, call, deadline)).await,
             result => result,
         }
     }
 
-    async fn evaluate_text(&self, call: &ScriptCall, slot: usize, deadline: Instant) -> Result<Value, CallError> {
+    async fn evaluate_text(&self, way: Way<'_>, call: &ScriptCall, deadline: Instant) -> Result<Value, CallError> {
         tracing::debug!(script = call.script.name(), "the server does not have the script; sending its text");
         if !self.plain.load(Ordering::Relaxed) {
-            match self.route.send(slot, &eval("EVAL", call.script.text(), call), deadline).await {
+            match way.send(&eval("EVAL", call.script.text(), call), deadline).await {
                 Err(err) if err.knows_no_shebang() => self.plain.store(true, Ordering::Relaxed),
                 result => return result,
             }
         }
-        self.route.send(slot, &eval("EVAL", call.script.plain_text(), call), deadline).await
+        way.send(&eval("EVAL", call.script.plain_text(), call), deadline).await
     }
 
     async fn scan(&self, prefix: &str, most: usize) -> Result<Keys, CallError> {
@@ -225,25 +270,47 @@ impl RedisStore {
     }
 
     async fn run_call(&self, call: &ScriptCall) -> Result<Reply> {
-        let slot = self.route.slot_of(&call.keys)?;
-        self.breakers.check(slot)?;
+        let way = Way { route: &self.route, slot: self.route.slot_of(&call.keys)?, wait: None };
+        match self.run_on(way, call).await? {
+            Ok(value) => reply::read(value),
+            Err(text) => Ok(Reply::Error(text)),
+        }
+    }
+
+    async fn run_waiting(&self, call: &ScriptCall, wait: Durability) -> Result<(Reply, u64)> {
+        let open = || Route::open(&self.waiting_config);
+        let route = self.waiting.get_or_try_init(open).await?;
+        let way = Way { route, slot: route.slot_of(&call.keys)?, wait: Some(wait) };
+        match self.run_on(way, call).await? {
+            Ok(Value::Array(mut both)) if both.len() == 2 => {
+                let replicas = both.pop().and_then(|value| redis::from_redis_value(value).ok()).unwrap_or(0);
+                Ok((reply::read(both.pop().unwrap_or(Value::Nil))?, replicas))
+            }
+            Ok(value) => Ok((reply::read(value)?, 0)),
+            Err(text) => Ok((Reply::Error(text), 0)),
+        }
+    }
+
+    /// The server's answer, or the error that the script answered with.
+    async fn run_on(&self, way: Way<'_>, call: &ScriptCall) -> Result<Result<Value, String>> {
+        self.breakers.check(way.slot)?;
         let began = Instant::now();
-        let deadline = began + self.call_timeout;
-        let answered = match self.evaluate(call, slot, deadline).await {
+        let deadline = began + self.call_timeout + way.patience();
+        let answered = match self.evaluate(way, call, deadline).await {
             Ok(value) => Ok(value),
-            Err(err) => Box::pin(self.repeat(call, slot, deadline, err)).await,
+            Err(err) => Box::pin(self.repeat(way, call, deadline, err)).await,
         };
         match answered {
             Err(err) if !err.is_answer() => {
-                self.breakers.failed(slot, began, &err, &self.route);
+                self.breakers.failed(way.slot, began, &err, &self.route);
                 Err(err.error(&self.address, call.idempotent))
             }
             answered => {
-                self.breakers.answered(slot);
+                self.breakers.answered(way.slot);
                 match answered {
-                    Ok(value) => reply::read(value),
+                    Ok(value) => Ok(Ok(value)),
                     Err(err) => match err.failure() {
-                        Failure::Answered(text) => Ok(Reply::Error(text)),
+                        Failure::Answered(text) => Ok(Err(text)),
                         _ => Err(err.error(&self.address, call.idempotent)),
                     },
                 }
@@ -254,8 +321,8 @@ impl RedisStore {
     /// The call again where that is safe, until the deadline.
     async fn repeat(
         &self,
+        way: Way<'_>,
         call: &ScriptCall,
-        slot: usize,
         deadline: Instant,
         mut err: CallError,
     ) -> Result<Value, CallError> {
@@ -265,7 +332,7 @@ impl RedisStore {
                 Failure::Answered(_) | Failure::Final => false,
                 // Refused before anything happened: sending it again is the first time.
                 Failure::Passing => true,
-                Failure::Unreachable => self.route.may_move(),
+                Failure::Unreachable => way.route.may_move(),
                 // It may have happened. Only what happens once however often it is sent is sent again.
                 Failure::Broken => call.idempotent,
             };
@@ -275,12 +342,30 @@ impl RedisStore {
             }
             tracing::warn!(script = call.script.name(), error = %err, "the call failed; sending it again");
             tokio::time::sleep(pause).await;
-            self.route.relearn(deadline).await;
-            match self.evaluate(call, slot, deadline).await {
+            way.route.relearn(deadline).await;
+            match self.evaluate(way, call, deadline).await {
                 Ok(value) => return Ok(value),
                 Err(again) => err = again,
             }
         }
+    }
+}
+
+/// Where a call goes, and whether it waits there for replicas.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    route: &'a Route,
+    slot: usize,
+    wait: Option<Durability>,
+}
+
+impl Way<'_> {
+    fn patience(self) -> Duration {
+        self.wait.map_or(Duration::ZERO, Durability::timeout)
+    }
+
+    async fn send(self, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
+        self.route.send(self.slot, Message::new(command).waiting(self.wait), deadline).await
     }
 }
 
@@ -293,6 +378,10 @@ fn retries() -> impl Iterator<Item = Duration> + Send {
 impl Store for RedisStore {
     fn run<'a>(&'a self, call: &'a ScriptCall) -> RunFuture<'a> {
         Box::pin(self.run_call(call))
+    }
+
+    fn run_durably<'a>(&'a self, call: &'a ScriptCall, durability: Durability) -> DurableFuture<'a> {
+        Box::pin(self.run_waiting(call, durability))
     }
 
     fn keys<'a>(&'a self, prefix: &'a str, most: usize) -> KeysFuture<'a> {

@@ -30,6 +30,13 @@ pub(super) fn of(key: &str) -> usize {
     usize::from(CHECKSUM.checksum(hashed(key).as_bytes())) % SLOTS
 }
 
+/// Short hash tags, one in each sixteenth of the slots.
+pub(super) fn spread_tags() -> Vec<String> {
+    const PARTS: usize = 16;
+    let part_of = |tag: &String| of(tag) / (SLOTS / PARTS);
+    (0..PARTS).filter_map(|part| (0_u32..).map(|n| n.to_string()).find(|tag| part_of(tag) == part)).collect()
+}
+
 /// The part of a key that decides: what stands in its first braces, unless that is nothing.
 fn hashed(key: &str) -> &str {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
@@ -48,6 +55,14 @@ mod tests {
         assert_eq!(of("a{foo}b{bar}"), of("foo"));
         assert_eq!(of("a{}b{foo}"), usize::from(CHECKSUM.checksum(b"a{}b{foo}")) % SLOTS);
         assert_eq!(hashed("a{{x}}"), "{x");
+    }
+
+    #[test]
+    fn every_sixteenth_of_the_slots_has_a_short_tag() {
+        let tags = spread_tags();
+        let parts: std::collections::BTreeSet<_> = tags.iter().map(|tag| of(tag) / 1024).collect();
+        assert_eq!((tags.len(), parts.len()), (16, 16));
+        assert!(tags.iter().all(|tag| tag.len() < 3), "{tags:?}");
     }
 
     #[test]

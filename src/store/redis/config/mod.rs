@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use self::env::Target;
+use super::pool::CALLS_PER_CONNECTION;
 pub use super::tls::Tls;
 use crate::error::{Error, Result};
 
@@ -41,6 +42,7 @@ pub struct RedisConfig {
     pub(super) db: u32,
     pub(super) tls: Option<Tls>,
     pub(super) max_connections: usize,
+    pub(super) calls_per_connection: usize,
     pub(super) socket_timeout: Duration,
     pub(super) call_timeout: Option<Duration>,
     pub(super) reconnect_base: Duration,
@@ -81,6 +83,7 @@ impl RedisConfig {
             db: 0,
             tls: None,
             max_connections: 50,
+            calls_per_connection: CALLS_PER_CONNECTION,
             socket_timeout: Duration::from_secs(5),
             call_timeout: None,
             reconnect_base: Duration::from_secs(1),
