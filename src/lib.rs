@@ -42,7 +42,5 @@ pub use model::{
     Amounts, Counter, Decided, Decision, Denial, Estimate, Fraction, Grant, Limit, LimitState, Meter, Mode, Money,
     Outage, Policy, PriceCatalogue, Scope, Subject, Usage, Window,
 };
-pub use ops::{
-    Charged, Correction, Counted, Growth, Hold, JointHold, Refunded, Rule, RuleKind, Settled, Undelivered,
-};
+pub use ops::{Charged, Correction, Counted, Growth, Hold, JointHold, Refunded, Rule, RuleKind, Settled, Undelivered};
 pub use service::Event;
