@@ -70,6 +70,10 @@ impl Setting {
         self.direct.peek(policy, &alice()).await.unwrap()[0].used
     }
 
+    async fn cut(&self) {
+        cut(&self.proxy, &[&self.guard]).await;
+    }
+
     /// Mends the way and waits until all is delivered.
     async fn deliver(&self) {
         self.proxy.mend();
@@ -79,6 +83,14 @@ impl Setting {
 
 async fn connect(proxy: &Proxy, outage: Outage) -> CostGuard {
     CostGuard::builder().outage(outage).connect_with(&config(&proxy.url())).await.unwrap()
+}
+
+/// Cuts the way, and waits until these know it: a call that is under way may still arrive.
+async fn cut(proxy: &Proxy, guards: &[&CostGuard]) {
+    proxy.cut();
+    for guard in guards {
+        until("the way is cut", async || guard.peek(&policy(1), &alice()).await.is_err()).await;
+    }
 }
 
 fn without(decided: Decided) -> bool {

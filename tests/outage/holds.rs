@@ -16,7 +16,7 @@ async fn reserve(set: &Setting, policy: &Policy, id: &str, amount: i64) -> Hold 
 async fn a_hold_reserved_without_the_store_is_settled_in_it_once() {
     let set = Setting::new(a_tenth()).await;
     let policy = policy(1000);
-    set.proxy.cut();
+    set.cut().await;
     let mut spent = reserve(&set, &policy, "spent", 60).await;
     let mut unused = reserve(&set, &policy, "unused", 40).await;
     assert!(without(spent.decided()) && without(unused.decided()));
@@ -58,7 +58,7 @@ async fn a_reservation_whose_answer_was_lost_is_settled_as_the_store_has_it() {
         };
         hold.forget();
     }
-    set.proxy.cut();
+    set.cut().await;
     reserve(&set, &policy, "spent", 60).await.settle(nanos(70)).await.unwrap();
     reserve(&set, &policy, "unused", 60).await.release().await.unwrap();
     set.deliver().await;
@@ -75,7 +75,7 @@ async fn a_hold_of_the_store_ends_also_while_it_is_away() {
     let strict = set.guard.reserve(&policy, &alice(), nanos(60)).outage(Outage::Deny).await.unwrap();
     let Decision::Granted(mut strict) = strict else { panic!() };
     assert!(!without(spent.decided()));
-    set.proxy.cut();
+    set.cut().await;
     let settled = spent.settle(nanos(50)).await.unwrap();
     assert!(without(settled.decided) && settled.limits.is_empty());
     assert!(without(spent.settle(nanos(50)).await.unwrap().decided));

@@ -7,7 +7,7 @@ use costguard::service::HealthStatus;
 use costguard::{CostGuard, Decision, ErrorKind, Outage};
 
 use super::support::{Proxy, Server};
-use super::{alice, config, nanos, policy, until};
+use super::{alice, config, cut, nanos, policy, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses_and_loses_nothing() {
@@ -16,7 +16,7 @@ async fn a_full_queue_refuses_and_loses_nothing() {
     let builder = CostGuard::builder().outage(Outage::Allow).outage_queue(3);
     let guard = builder.connect_with(&config(&proxy.url())).await.unwrap();
     let policy = policy(100);
-    proxy.cut();
+    cut(&proxy, &[&guard]).await;
     assert!(guard.admit(&policy, &alice(), nanos(1)).await.unwrap().is_granted());
     guard.charge(&policy, &alice(), nanos(1)).await.unwrap();
     // A hold keeps a place for its settlement.
@@ -52,7 +52,7 @@ async fn what_a_process_that_was_killed_had_granted_is_delivered_once_by_the_nex
     let builder = || CostGuard::builder().outage(super::a_tenth()).outage_file(&path);
     let guard = builder().connect_with(&config(&proxy.url())).await.unwrap();
     let policy = policy(100);
-    proxy.cut();
+    cut(&proxy, &[&guard]).await;
     for amount in 1..=3 {
         assert!(guard.admit(&policy, &alice(), nanos(amount)).await.unwrap().is_granted());
     }
@@ -106,7 +106,7 @@ async fn what_the_store_refuses_for_good_is_kept_apart_and_holds_up_nothing() {
     let direct = CostGuard::connect(&server.url()).await.unwrap();
     let policy = policy(100);
     direct.charge(&policy, &alice(), nanos(7)).id("taken").await.unwrap();
-    proxy.cut();
+    cut(&proxy, &[&guard]).await;
     guard.charge(&policy, &alice(), nanos(5)).id("taken").await.unwrap();
     guard.charge(&policy, &alice(), nanos(1)).id("free").await.unwrap();
     proxy.mend();

@@ -8,7 +8,7 @@ use costguard::{CostGuard, Decision, ErrorKind, Grant, Limit, Money, Outage, Pol
 use tokio::task::JoinSet;
 
 use super::support::{Proxy, Server};
-use super::{Setting, a_tenth, alice, config, connect, nanos, policy, until, without};
+use super::{Setting, a_tenth, alice, config, connect, cut, nanos, policy, until, without};
 
 fn granted(decision: Decision) -> Grant {
     match decision {
@@ -39,8 +39,7 @@ async fn without_an_outage_policy_requests_fail() {
     let set = Setting::new(Outage::Deny).await;
     let policy = policy(100);
     granted(set.guard.admit(&policy, &alice(), nanos(1)).await.unwrap());
-    set.proxy.cut();
-    // The one that finds the connection cut may arrive all the same.
+    set.cut().await;
     let bob = Subject::new("acme").scope("user", "bob");
     let err = set.guard.admit(&policy, &bob, nanos(1)).await.unwrap_err();
     assert!(matches!(err.kind(), ErrorKind::Unavailable | ErrorKind::Ambiguous), "{err}");
@@ -64,7 +63,7 @@ async fn n_processes_pass_a_limit_by_n_times_their_share_at_most() {
     for _ in 0..3 {
         guards.push(connect(&proxy, a_tenth()).await);
     }
-    proxy.cut();
+    cut(&proxy, &guards.iter().collect::<Vec<_>>()).await;
     let mut tasks = JoinSet::new();
     for guard in guards.iter().flat_map(|guard| std::iter::repeat_n(guard, 8)) {
         let (guard, policy) = (guard.clone(), policy.clone());
@@ -83,7 +82,7 @@ async fn n_processes_pass_a_limit_by_n_times_their_share_at_most() {
     }
     assert_eq!(direct.peek(&policy, &alice()).await.unwrap()[0].used, 1009 + spent);
     // The share of a window is one, however many outages it has.
-    proxy.cut();
+    cut(&proxy, &[&guards[0]]).await;
     assert_eq!(spend_all(&guards[0], &policy, 1).await, 1);
 }
 
@@ -93,7 +92,7 @@ async fn what_is_granted_counts_in_the_window_in_which_it_was_granted() {
     let policy = Policy::new([Limit::cost("user", nanos(1000), Window::day())]).unwrap();
     let late = "2026-02-01T23:59:59Z".parse().unwrap();
     let early = "2026-02-02T00:00:01Z".parse().unwrap();
-    set.proxy.cut();
+    set.cut().await;
     granted(set.guard.admit(&policy, &alice(), nanos(90)).at(late).await.unwrap());
     let refused = set.guard.admit(&policy, &alice(), nanos(90)).at(late).await.unwrap();
     let Decision::Denied(denial) = refused else { panic!("the share of the day is 100") };
@@ -111,7 +110,7 @@ async fn what_the_store_had_taken_counts_once() {
     let policy = policy(10);
     // As if the answer had been lost.
     granted(set.direct.admit(&policy, &alice(), nanos(7)).id("seven").await.unwrap());
-    set.proxy.cut();
+    set.cut().await;
     for _ in 0..3 {
         let grant = granted(set.guard.admit(&policy, &alice(), nanos(7)).id("seven").await.unwrap());
         assert!(without(grant.decided));
@@ -135,7 +134,7 @@ async fn rates_and_partial_amounts_have_their_share_too() {
         Policy::new([Limit::requests("user", 50, minute).unwrap(), Limit::cost("user", nanos(1000), Window::total())])
             .unwrap();
     let at = "2026-02-01T12:00:00Z".parse().unwrap();
-    set.proxy.cut();
+    set.cut().await;
     let part = granted(
         set.guard.admit(&policy, &alice(), nanos(250)).at_most(costguard::Meter::COST).id("part").at(at).await.unwrap(),
     );
