@@ -73,11 +73,13 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// Whether the request may have been applied: its id tells when it is sent again.
+    may_have_happened: bool,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { inner: Arc::new(Inner { kind, message: message.into(), source: None }) }
+        Self { inner: Arc::new(Inner { kind, message: message.into(), source: None, may_have_happened: false }) }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -89,7 +91,22 @@ impl Error {
         message: impl Into<String>,
         source: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {
-        Self { inner: Arc::new(Inner { kind, message: message.into(), source: Some(Box::new(source)) }) }
+        let (message, source): (_, Option<Box<dyn std::error::Error + Send + Sync>>) =
+            (message.into(), Some(Box::new(source)));
+        Self { inner: Arc::new(Inner { kind, message, source, may_have_happened: false }) }
+    }
+
+    /// No answer to a request with an id.
+    pub(crate) fn unanswered(
+        message: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        let (kind, message) = (ErrorKind::Unavailable, message.into());
+        Self { inner: Arc::new(Inner { kind, message, source: Some(Box::new(source)), may_have_happened: true }) }
+    }
+
+    pub(crate) fn may_have_happened(&self) -> bool {
+        self.inner.may_have_happened
     }
 
     /// The kind, to branch on.

@@ -1,15 +1,16 @@
 //! `CostGuard`, the front door.
 
 use std::any::Any;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::model::{Amounts, Counter, Estimate, Meter, Policy, Subject, encode_prefix};
+use crate::model::{Amounts, Counter, Estimate, Meter, Outage, Policy, Subject, encode_prefix};
 use crate::ops::request::Request;
 use crate::ops::{
-    Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, ListHolds, ListRules, Peek, Refund,
-    Reserve, ReserveAcross, SetRule, Statement,
+    Adjust, Adjustments, Admit, Away, Charge, Correction, Count, Engine, FindHold, ListHolds, ListRules, Peek, Refund,
+    Reserve, ReserveAcross, SetRule, Statement, Undelivered,
 };
 use crate::service::{Denials, Event, Health};
 use crate::store::embedded::Embedded;
@@ -32,6 +33,9 @@ pub struct Builder {
     receipt_ttl: Duration,
     clock: Arc<dyn Clock>,
     denial_cache: usize,
+    outage: Outage,
+    outage_queue: usize,
+    outage_file: Option<PathBuf>,
     durability: Option<Durability>,
     trace_keys: bool,
 }
@@ -45,6 +49,9 @@ impl Default for Builder {
             receipt_ttl: hours(24),
             clock: Arc::new(SystemClock),
             denial_cache: 0,
+            outage: Outage::Deny,
+            outage_queue: 10_000,
+            outage_file: None,
             durability: None,
             trace_keys: false,
         }
@@ -88,6 +95,30 @@ impl Builder {
     #[must_use]
     pub fn denial_cache(mut self, capacity: usize) -> Self {
         self.denial_cache = capacity;
+        self
+    }
+
+    /// What becomes of requests while the store is away, where a request does not say otherwise. Default: [`Outage::Deny`].
+    #[must_use]
+    pub fn outage(mut self, outage: Outage) -> Self {
+        self.outage = outage;
+        self
+    }
+
+    /// How much that was granted without the store may wait to be delivered. When it is full requests fail: nothing is
+    /// granted that could be lost. A hold keeps a place as long as it is open. Default: 10,000.
+    #[must_use]
+    pub fn outage_queue(mut self, most: usize) -> Self {
+        self.outage_queue = most;
+        self
+    }
+
+    /// Keeps what waits to be delivered in this file too, so that it survives the end of the process, be it `kill -9`: a line
+    /// is written before the request is answered, and brought to the disk about once a second. The next guard on the file
+    /// delivers it. Each guard needs a file of its own. Default: none, and what is undelivered ends with the guard.
+    #[must_use]
+    pub fn outage_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.outage_file = Some(path.into());
         self
     }
 
@@ -163,7 +194,8 @@ impl Builder {
     /// A guard on any store, which may be shared by several guards.
     ///
     /// # Errors
-    /// `Invalid` when the settings are out of bounds.
+    /// `Invalid` when the settings are out of bounds; `Io` and `Corrupt` when the file of [`outage_file`](Self::outage_file)
+    /// cannot be used.
     pub fn store(self, store: Arc<dyn Store>) -> Result<CostGuard> {
         const YEAR: Duration = Duration::from_secs(366 * 86_400);
         if self.retention > YEAR || self.receipt_ttl > YEAR || self.receipt_ttl < Duration::from_millis(1) {
@@ -176,7 +208,15 @@ impl Builder {
         engine.durability = self.durability;
         engine.trace_keys = self.trace_keys;
         engine.denials = (self.denial_cache > 0).then(|| Denials::new(self.denial_cache));
-        Ok(CostGuard { engine: Arc::new(engine) })
+        engine.away = Some(match &self.outage_file {
+            Some(file) => Away::with_file(&engine, self.outage, self.outage_queue, file)?,
+            None => Away::in_memory(&engine, self.outage, self.outage_queue),
+        });
+        let engine = Arc::new(engine);
+        if let Some(away) = &engine.away {
+            away.deliver(&engine);
+        }
+        Ok(CostGuard { engine })
     }
 }
 
@@ -206,9 +246,11 @@ impl CostGuard {
     /// A guard on an embedded store of its own, with default settings: for tests, for one process, for trying things.
     #[must_use]
     pub fn embedded() -> Self {
-        let Builder { prefix, retention, receipt_ttl, clock, .. } = Builder::default();
+        let Builder { prefix, retention, receipt_ttl, clock, outage, outage_queue, .. } = Builder::default();
         let store = Arc::new(Embedded::builder().clock(clock.clone()).build());
-        Self { engine: Arc::new(Engine::new(store, prefix, retention, receipt_ttl, clock)) }
+        let mut engine = Engine::new(store, prefix, retention, receipt_ttl, clock);
+        engine.away = Some(Away::in_memory(&engine, outage, outage_queue));
+        Self { engine: Arc::new(engine) }
     }
 
     /// Charges `amounts` to `subject` if every limit of `policy` allows it: to all of them or to none.
@@ -218,7 +260,7 @@ impl CostGuard {
     /// was used for another request; `Overflow` and `Corrupt` when a counter cannot take it; `Ambiguous` when it has no
     /// id and the connection broke before the answer; `Unavailable` when the store cannot be reached.
     pub fn admit<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: impl Into<Amounts>) -> Admit<'a> {
-        Admit { request: self.request(policy, subject, amounts.into()), part: None }
+        Admit { request: self.request(policy, subject, amounts.into()), part: None, taken: None }
     }
 
     /// Charges `amounts` to `subject` whatever the limits: for money that is already spent.
@@ -376,10 +418,23 @@ impl CostGuard {
         ListHolds { engine: &self.engine, subject, at: None }
     }
 
-    /// Waits until the holds that were dropped are settled or released, and gives how many were not when `timeout` was
-    /// over: those expire. Call it before the runtime ends.
+    /// Waits until the holds that were dropped are settled or released and what was granted without the store is delivered,
+    /// and gives how many were not when `timeout` was over: those holds expire, and the rest is lost where no
+    /// [file](Builder::outage_file) keeps it. Call it before the runtime ends.
     pub async fn shutdown(&self, timeout: Duration) -> usize {
-        self.engine.endings.drain(timeout).await
+        let begun = Instant::now();
+        let dropped = self.engine.endings.drain(timeout).await;
+        let Some(away) = &self.engine.away else { return dropped };
+        away.deliver(&self.engine);
+        // The time is up, or nothing waits.
+        let _ = tokio::time::timeout(timeout.saturating_sub(begun.elapsed()), away.queue.emptied()).await;
+        dropped + away.queue.depth()
+    }
+
+    /// How much of what was granted without the store is not delivered yet; see [`Outage`].
+    #[must_use]
+    pub fn undelivered(&self) -> Undelivered {
+        self.engine.away.as_ref().map(|away| away.queue.undelivered()).unwrap_or_default()
     }
 
     /// Counts one on a counter that lives for `ttl` from its first hit on: logins, retries, anything without a calendar.
@@ -438,7 +493,7 @@ impl CostGuard {
 
     /// How the store is: for health endpoints. It takes 2 seconds at most and never fails; a server that is away is an answer.
     pub async fn health(&self) -> Health {
-        Health::of(&**self.store(), self.engine.loss.as_deref()).await
+        Health::of(&**self.store(), self.engine.loss.as_deref()).await.with_undelivered(self.undelivered())
     }
 
     /// A connection to the server for anything else, job queues for one; see [`RedisStore::raw`].
@@ -460,6 +515,6 @@ impl CostGuard {
     }
 
     fn request<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: Amounts) -> Request<'a> {
-        Request { engine: &self.engine, policy, subject, amounts, id: None, at: None }
+        Request::new(&self.engine, policy, subject, amounts)
     }
 }

@@ -43,8 +43,8 @@ pub mod store;
 pub use error::{Error, ErrorKind, Result};
 pub use guard::{Builder, CostGuard};
 pub use model::{
-    Amounts, Counter, Decision, Denial, Estimate, Fraction, Grant, Limit, LimitState, Meter, Mode, Money, Policy,
-    PriceCatalogue, Scope, Subject, Usage, Window,
+    Amounts, Counter, Decided, Decision, Denial, Estimate, Fraction, Grant, Limit, LimitState, Meter, Mode, Money,
+    Outage, Policy, PriceCatalogue, Scope, Subject, Usage, Window,
 };
-pub use ops::{Charged, Correction, Counted, Growth, Hold, JointHold, Refunded, Rule, RuleKind, Settled};
+pub use ops::{Charged, Correction, Counted, Growth, Hold, JointHold, Refunded, Rule, RuleKind, Settled, Undelivered};
 pub use service::Event;

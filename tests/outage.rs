@@ -6,12 +6,20 @@
 
 #[path = "outage/breaker.rs"]
 mod breaker;
+#[path = "outage/holds.rs"]
+mod holds;
+#[path = "outage/queue.rs"]
+mod queue;
+#[path = "outage/share.rs"]
+mod share;
 mod support;
 
 use std::time::{Duration, Instant};
 
 use costguard::store::redis::RedisConfig;
-use costguard::{Counter, Limit, Meter, Policy, Subject, Window};
+use costguard::{CostGuard, Counter, Decided, Fraction, Limit, Meter, Money, Outage, Policy, Subject, Window};
+
+use self::support::{Proxy, Server};
 
 /// How long anything may take that should happen at once, on a machine with much else to do.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -28,6 +36,65 @@ fn policy(limit: i64) -> Policy {
 
 fn alice() -> Subject {
     Subject::new("acme").scope("user", "alice")
+}
+
+fn nanos(nanos: i64) -> Money {
+    Money::from_nanos(nanos)
+}
+
+fn a_tenth() -> Outage {
+    Outage::Local(Fraction::one_in(10).unwrap())
+}
+
+/// A server, a way to it that can be cut, and a guard that has no need of it.
+struct Setting {
+    _server: Server,
+    proxy: Proxy,
+    /// Through the proxy.
+    guard: CostGuard,
+    /// Beside it.
+    direct: CostGuard,
+}
+
+impl Setting {
+    async fn new(outage: Outage) -> Self {
+        let server = Server::start();
+        let proxy = Proxy::start(&server.url()).await;
+        let guard = connect(&proxy, outage).await;
+        let direct = CostGuard::connect(&server.url()).await.unwrap();
+        Self { _server: server, proxy, guard, direct }
+    }
+
+    /// What the store has counted.
+    async fn used(&self, policy: &Policy) -> i64 {
+        self.direct.peek(policy, &alice()).await.unwrap()[0].used
+    }
+
+    async fn cut(&self) {
+        cut(&self.proxy, &[&self.guard]).await;
+    }
+
+    /// Mends the way and waits until all is delivered.
+    async fn deliver(&self) {
+        self.proxy.mend();
+        until("all is delivered", async || self.guard.undelivered().depth == 0).await;
+    }
+}
+
+async fn connect(proxy: &Proxy, outage: Outage) -> CostGuard {
+    CostGuard::builder().outage(outage).connect_with(&config(&proxy.url())).await.unwrap()
+}
+
+/// Cuts the way, and waits until these know it: a call that is under way may still arrive.
+async fn cut(proxy: &Proxy, guards: &[&CostGuard]) {
+    proxy.cut();
+    for guard in guards {
+        until("the way is cut", async || guard.peek(&policy(1), &alice()).await.is_err()).await;
+    }
+}
+
+fn without(decided: Decided) -> bool {
+    decided == Decided::WithoutStore
 }
 
 /// Waits until something is so.

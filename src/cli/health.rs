@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use costguard::CostGuard;
 use costguard::service::{Health, HealthStatus};
+use costguard::store::redis::BreakerState;
 
 use super::output::{print, print_json};
 use super::target::ServerArgs;
@@ -67,6 +68,9 @@ fn to_text(health: &Health) -> Result<String, std::fmt::Error> {
         let [connections, most, calls, calls_most] =
             [pool.connections, pool.connections_most, pool.calls, pool.calls_most];
         writeln!(text, "  pool     {connections} of {most} connections, {calls} of {calls_most} calls")?;
+    }
+    if let Some(breaker) = health.breaker.filter(|breaker| *breaker != BreakerState::Closed) {
+        writeln!(text, "  breaker  {breaker:?}")?;
     }
     Ok(text)
 }

@@ -163,6 +163,11 @@ impl Amounts {
         self.get(meter).map_or(Ok(other), |amount| fits(meter, amount))
     }
 
+    /// The meters that were given.
+    pub(crate) fn meters(&self) -> impl Iterator<Item = &Meter> {
+        self.entries.iter().map(|(meter, _)| meter)
+    }
+
     fn get(&self, meter: &Meter) -> Option<i128> {
         self.entries.iter().find(|(known, _)| known == meter).map(|(_, amount)| *amount)
     }

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::amount::Meter;
 use super::money::Money;
+use super::outage::Decided;
 use super::policy::{Fraction, Limit};
 use super::subject::Scope;
 use super::window::{Per, Window};
@@ -42,6 +43,8 @@ pub struct Grant {
     pub part: Option<i64>,
     /// When it was counted, in microseconds since the epoch by the store's clock: what a refund goes by.
     pub taken_us: i64,
+    /// Who decided. What was granted without the store is delivered to it when it is back.
+    pub decided: Decided,
 }
 
 /// A request that was refused. Nothing was counted.
@@ -60,6 +63,8 @@ pub struct Denial {
     /// Whether it was answered from this process's memory: see [`Builder::denial_cache`](crate::Builder::denial_cache). The
     /// limits are then as they stood when the store was asked.
     pub remembered: bool,
+    /// Who decided. Without the store `limit` is this process's share of it.
+    pub decided: Decided,
 }
 
 /// Where a limit stands. Amounts are in the meter's unit: nano-dollars for `cost`.

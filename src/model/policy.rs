@@ -91,6 +91,23 @@ impl Fraction {
         }
     }
 
+    /// One in so many: a tenth is `one_in(10)`. Rounded down to nine decimals.
+    ///
+    /// # Errors
+    /// `Invalid` when it is none in anything: 0, or more than a billion.
+    pub fn one_in(count: u32) -> Result<Self> {
+        match 1_000_000_000_i64.checked_div(count.into()) {
+            Some(billionths @ 1..) => Ok(Self { billionths }),
+            _ => Err(Error::invalid(format!("one in {count} is no share of a limit: give 1 to 1000000000"))),
+        }
+    }
+
+    /// The largest amount that is at most this share of `limit`.
+    pub(crate) fn floor_of(self, limit: i64) -> i64 {
+        let share = i128::from(limit) * i128::from(self.billionths) / 1_000_000_000;
+        i64::try_from(share).unwrap_or(limit)
+    }
+
     /// The least amount that is this share of `limit`.
     #[must_use]
     pub fn of(self, limit: i64) -> i64 {
@@ -248,6 +265,18 @@ impl Limit {
         self.fixed
     }
 
+    /// A share of it, rounded down, without warnings. A rate of nothing is what `check` keeps from policies, and refuses
+    /// everything.
+    fn share(&self, share: Fraction) -> Self {
+        let down = |amount| share.floor_of(amount);
+        let mut limit = Self { warn_at: Arc::new([]), overdraft: down(self.overdraft), ..self.clone() };
+        (limit.limit, limit.burst) = (self.limit.map(down), self.burst.map(down));
+        if limit.burst == Some(0) {
+            (limit.limit, limit.burst) = (Some(0), None);
+        }
+        limit
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let fail = |what: &str| Err(Error::invalid(format!("the limit on {} {what}", self.counter)));
         let per = self.counter.window.per();
@@ -341,9 +370,42 @@ impl Policy {
         Ok(Self { limits: limits.into() })
     }
 
+    /// The same with a share of each limit.
+    pub(crate) fn share(&self, share: Fraction) -> Self {
+        Self { limits: self.limits.iter().map(|limit| limit.share(share)).collect() }
+    }
+
     /// The limits, in order.
     #[must_use]
     pub fn limits(&self) -> &[Limit] {
         &self.limits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_of_a_policy_is_never_more_than_that() {
+        let share = Fraction::one_in(10).unwrap();
+        let minute = Duration::from_secs(60);
+        let policy = Policy::new([
+            Limit::cost("user", Money::from_nanos(109), Window::day()).overdraft(19),
+            Limit::new(Counter::new("user", Meter::TOKENS, Window::day()), 9),
+            Limit::requests("user", 600, minute).unwrap().burst(25),
+            Limit::requests("org", 600, minute).unwrap().burst(5),
+        ])
+        .unwrap();
+        let shares = policy.share(share);
+        let of = |place: usize| {
+            let limit = &shares.limits()[place];
+            (limit.limit(), limit.own_burst(), limit.allowed_overdraft())
+        };
+        assert_eq!([of(0), of(1)], [(Some(10), None, 1), (Some(0), None, 0)]);
+        // A burst of nothing lets nothing through.
+        assert_eq!([of(2), of(3)], [(Some(60), Some(2), 0), (Some(0), None, 0)]);
+        assert_eq!(Fraction::one_in(1).unwrap().floor_of(i64::MAX), i64::MAX);
+        assert!(Fraction::one_in(0).is_err());
     }
 }

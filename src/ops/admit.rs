@@ -1,15 +1,18 @@
 //! `admit`: adds amounts if every limit allows it. Twin of `lua/admit.lua` and `lua/admit_rate.lua`.
 
+use chrono::DateTime;
+
+use super::away::{Away, Delivery, Sent, policy_without_store};
 use super::plan::{Part, Plan};
 use super::request::{Request, request};
-use crate::error::{Error, Result};
-use crate::model::{Decision, Grant, Meter, Per};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Decided, Decision, Grant, Meter, Outage, Per};
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
 request! {
     /// A conditional charge, made by [`CostGuard::admit`](crate::CostGuard::admit).
-    Admit { part: Option<Meter> } -> Decision
+    Admit { part: Option<Meter>, taken: Option<i64> } -> Decision
 }
 
 impl Admit<'_> {
@@ -17,6 +20,12 @@ impl Admit<'_> {
     /// is nothing.
     pub fn at_most(mut self, meter: Meter) -> Self {
         self.part = Some(meter);
+        self
+    }
+
+    /// What to do while the store is away, where that is not what the guard says.
+    pub fn outage(mut self, outage: Outage) -> Self {
+        self.request.outage = Some(outage);
         self
     }
 
@@ -31,6 +40,12 @@ impl Admit<'_> {
         }
         if let Some(meter) = &self.part {
             plan.take_part(meter, Part::UpTo);
+        }
+        if self.request.lifted {
+            plan.lift(engine, subject);
+        }
+        if let Some(taken) = self.taken {
+            plan.set_part(taken);
         }
         let mut args = Vec::with_capacity(plan.entries.len() * 4 + 9);
         plan.write_limits(&mut args);
@@ -51,10 +66,61 @@ impl Admit<'_> {
     }
 
     async fn run(self) -> Result<Decision> {
+        match self.request.away() {
+            None => self.decide().await,
+            // Boxed, like all that is rare, to keep small what every call carries.
+            Some((away, outage)) => Box::pin(self.run_or_decide_alone(away, outage)).await,
+        }
+    }
+
+    async fn run_or_decide_alone(mut self, away: &Away, outage: Outage) -> Result<Decision> {
+        self.request.make_id();
+        away.deliver(self.request.engine);
+        // Who asks again before the first answer was delivered gets that answer.
+        let mut cause = None;
+        if !away.queue.has(|| self.request.receipt_key())? {
+            match self.decide().await {
+                Err(err) if err.kind() == ErrorKind::Unavailable => cause = Some(err),
+                decided => return decided,
+            }
+        }
+        let slot = away.queue.slot(cause.as_ref())?;
+        let mut decision = self.decide_without_store(away, outage).await?;
+        match &mut decision {
+            Decision::Granted(grant) => {
+                grant.decided = Decided::WithoutStore;
+                let call = self.granted_call(grant)?;
+                slot.push(Delivery::Call(Sent::new(self.request.receipt_key()?, call)))?;
+                away.deliver(self.request.engine);
+            }
+            // The store may have granted it: its id will tell, and a denial would be wrong.
+            Decision::Denied(denial) => match cause.filter(Error::may_have_happened) {
+                Some(cause) => return Err(cause),
+                None => denial.decided = Decided::WithoutStore,
+            },
+        }
+        Ok(decision)
+    }
+
+    async fn decide_without_store(&self, away: &Away, outage: Outage) -> Result<Decision> {
+        let (policy, lifted) = policy_without_store(outage, self.request.policy);
+        let request = Request { engine: &away.local, policy: &policy, lifted, ..self.request.clone() };
+        Admit { request, ..self.clone() }.decide().await
+    }
+
+    /// The call that brings to the store what was granted without it.
+    fn granted_call(&self, grant: &Grant) -> Result<ScriptCall> {
+        let taken_ms = grant.taken_us / 1000;
+        let request = Request { at: DateTime::from_timestamp_millis(taken_ms), lifted: true, ..self.request.clone() };
+        let (_, call) = Admit { request, taken: grant.part, ..self.clone() }.call(taken_ms)?;
+        Ok(call)
+    }
+
+    async fn decide(&self) -> Result<Decision> {
         let engine = self.request.engine;
         let (at_ms, sent_ms) = (self.request.at_ms()?, engine.clock.now_ms());
         // What has an id may have been granted before, and an injected time is no time of ours.
-        let may_remember = engine.denials.is_some() && at_ms.is_none() && self.request.id.is_none();
+        let may_remember = engine.denials.is_some() && at_ms.is_none() && self.request.has_no_id();
         if may_remember && let Some(denial) = engine.remembered(&self.call(engine.now_ms())?.0) {
             return Ok(Decision::Denied(denial));
         }
@@ -72,6 +138,6 @@ impl Admit<'_> {
         if !answer.replayed {
             engine.events.tell(&limits);
         }
-        Ok(Decision::Granted(Grant { limits, replayed: answer.replayed, part, taken_us }))
+        Ok(Decision::Granted(Grant { limits, replayed: answer.replayed, part, taken_us, decided: Decided::ByStore }))
     }
 }

@@ -1,9 +1,12 @@
 //! `charge`: adds amounts, whatever the limits. Twin of `lua/charge.lua`.
 
+use chrono::DateTime;
+
+use super::away::{Away, Delivery, Sent};
 use super::plan::Plan;
 use super::request::{Request, request};
-use crate::error::{Error, Result};
-use crate::model::{LimitState, Per};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{Decided, LimitState, Outage, Per};
 use crate::script::{self, Op};
 use crate::store::{Durability, ScriptCall};
 
@@ -20,11 +23,20 @@ pub struct Charged {
     pub limits: Vec<LimitState>,
     /// Whether this is the stored answer to an operation id that was used before.
     pub replayed: bool,
+    /// Who counted it. What was charged without the store is delivered to it when it is back.
+    pub decided: Decided,
     /// How many replicas have it too, where they were [waited for](Charge::durability): fewer than that when the time was over.
     pub replicas: Option<u64>,
 }
 
 impl Charge<'_> {
+    /// What to do while the store is away, where that is not what the guard says: a charge is refused by no limit, so that
+    /// [`Outage::Allow`] and [`Outage::Local`] both keep it until the store is back.
+    pub fn outage(mut self, outage: Outage) -> Self {
+        self.request.outage = Some(outage);
+        self
+    }
+
     /// Waits until replicas have the charge. Default: the guard's, and that is not to wait.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
@@ -34,7 +46,10 @@ impl Charge<'_> {
     fn call(&self, now_ms: i64) -> Result<(Plan, ScriptCall)> {
         let Request { engine, policy, subject, amounts, .. } = &self.request;
         let amount = |meter: &_| if self.penalty { amounts.of_or(meter, 0) } else { amounts.of(meter) };
-        let plan = Plan::new(engine, policy, subject, now_ms, amount)?;
+        let mut plan = Plan::new(engine, policy, subject, now_ms, amount)?;
+        if self.request.lifted {
+            plan.lift(engine, subject);
+        }
         if let Some(limit) = policy.limits().iter().find(|limit| limit.counter().window().per() == Per::Open) {
             return Err(Error::invalid(format!(
                 "`{}` counts what is open, and a charge has no end; leave it out of this policy",
@@ -56,6 +71,36 @@ impl Charge<'_> {
     }
 
     async fn run(self) -> Result<Charged> {
+        match self.request.away() {
+            None => self.charge().await,
+            // Boxed, like all that is rare, to keep small what every call carries.
+            Some((away, _)) => Box::pin(self.run_or_keep(away)).await,
+        }
+    }
+
+    async fn run_or_keep(mut self, away: &Away) -> Result<Charged> {
+        self.request.make_id();
+        away.deliver(self.request.engine);
+        let mut cause = None;
+        if !away.queue.has(|| self.request.receipt_key())? {
+            match self.charge().await {
+                Err(err) if err.kind() == ErrorKind::Unavailable => cause = Some(err),
+                charged => return charged,
+            }
+        }
+        let slot = away.queue.slot(cause.as_ref())?;
+        let now_ms = self.request.at_ms()?.unwrap_or_else(|| self.request.engine.now_ms());
+        (self.request.at, self.request.lifted) = (DateTime::from_timestamp_millis(now_ms), true);
+        let (_, call) = self.call(now_ms)?;
+        // It counts against the share of this process as well.
+        let request = Request { engine: &away.local, ..self.request.clone() };
+        let charged = Charge { request, ..self.clone() }.charge().await?;
+        slot.push(Delivery::Call(Sent::new(self.request.receipt_key()?, call)))?;
+        away.deliver(self.request.engine);
+        Ok(Charged { decided: Decided::WithoutStore, ..charged })
+    }
+
+    async fn charge(&self) -> Result<Charged> {
         let engine = self.request.engine;
         let (plan, mut answer) = engine
             .run_waiting(self.request.at_ms()?, self.durability.or(engine.durability), |now_ms| self.call(now_ms))
@@ -65,6 +110,6 @@ impl Charge<'_> {
         if !answer.replayed {
             engine.events.tell(&limits);
         }
-        Ok(Charged { limits, replayed: answer.replayed, replicas: answer.replicas })
+        Ok(Charged { limits, replayed: answer.replayed, replicas: answer.replicas, decided: Decided::ByStore })
     }
 }

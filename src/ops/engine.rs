@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tracing::Instrument;
 
+use super::away::Away;
 use super::hold::Endings;
 use super::plan::Plan;
 use super::rulings::RuledRoots;
@@ -13,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::metrics;
 use crate::model::Denial;
 use crate::service::{Denials, Events, LossWatch};
+use crate::store::embedded::Embedded;
 use crate::store::{Clock, Durability, Reply, ScriptCall, Store};
 
 /// How often a call is named anew when the store says that its windows are not the current ones. Once sets the clock
@@ -38,7 +40,7 @@ pub(crate) struct Engine {
     pub(crate) receipt_ttl: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     /// The store's clock less ours, as far as known.
-    offset_ms: AtomicI64,
+    offset_ms: Arc<AtomicI64>,
     writes: AtomicU32,
     pub(crate) events: Events,
     /// Denials that are remembered, when that was asked for.
@@ -53,6 +55,21 @@ pub(crate) struct Engine {
     pub(crate) loss: Option<Arc<LossWatch>>,
     /// How safe charges and settlements should be unless they say otherwise.
     pub(crate) durability: Option<Durability>,
+    /// What is done while the store is away.
+    pub(crate) away: Option<Away>,
+}
+
+/// The store's time as far as an engine knows it.
+#[derive(Debug)]
+struct StoreClock {
+    clock: Arc<dyn Clock>,
+    offset_ms: Arc<AtomicI64>,
+}
+
+impl Clock for StoreClock {
+    fn now_ms(&self) -> i64 {
+        self.clock.now_ms().saturating_add(self.offset_ms.load(Ordering::Relaxed))
+    }
 }
 
 /// A reply: a line of words, read one by one. The first is its status.
@@ -92,7 +109,7 @@ impl Engine {
         receipt_ttl: Duration,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let (offset_ms, writes) = (AtomicI64::new(0), AtomicU32::new(0));
+        let (offset_ms, writes, away) = (Arc::default(), AtomicU32::new(0), None);
         let (events, rules, endings) = (Events::default(), RuledRoots::default(), Endings::default());
         let loss = LossWatch::new(&store, &prefix, &events);
         Self {
@@ -107,10 +124,19 @@ impl Engine {
             denials: None,
             rules,
             endings,
+            away,
             loss,
             durability: None,
             trace_keys: false,
         }
+    }
+
+    /// An engine like this one on a store in this process, which has the time that this one's store has.
+    pub(crate) fn in_process(&self) -> Self {
+        let clock: Arc<dyn Clock> =
+            Arc::new(StoreClock { clock: self.clock.clone(), offset_ms: Arc::clone(&self.offset_ms) });
+        let store = Arc::new(Embedded::builder().clock(clock.clone()).build());
+        Self::new(store, self.prefix.clone(), self.retention, self.receipt_ttl, clock)
     }
 
     /// Runs the call that `name` makes for a time: the injected one, or the store's as far as we know it. When the store

@@ -2,6 +2,7 @@
 
 mod adjust;
 mod admit;
+mod away;
 mod charge;
 mod count;
 mod engine;
@@ -13,10 +14,12 @@ pub(crate) mod request;
 mod rule;
 mod rulings;
 
+pub(crate) use away::Away;
 pub(crate) use engine::Engine;
 
 pub use adjust::{Adjust, Adjusted, Adjustment, Adjustments, Correction};
 pub use admit::Admit;
+pub use away::Undelivered;
 pub use charge::{Charge, Charged};
 pub use count::{Count, Counted};
 pub use hold::{

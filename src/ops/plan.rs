@@ -7,7 +7,7 @@ use super::rulings::{Rulings, rule_name};
 use crate::error::{Error, Result};
 use crate::metrics;
 use crate::model::{
-    Amounts, Bucket, Counter, Denial, Fraction, Limit, LimitState, Meter, Per, Policy, Scope, Span, Subject,
+    Amounts, Bucket, Counter, Decided, Denial, Fraction, Limit, LimitState, Meter, Per, Policy, Scope, Span, Subject,
 };
 
 /// How long a `total` counter lives after its last write.
@@ -15,6 +15,10 @@ const TOTAL_TTL_MS: i64 = 400 * 86_400_000;
 
 /// How long what counts open holds lives after a hold came to a new bucket: twice the longest TTL of a hold.
 const OPEN_TTL_MS: i64 = 60 * 86_400_000;
+
+/// More than any sliding window has to keep, and the parts that the bucket of a rate counts in at most (`lua/lib/rate.lua`).
+const MOST_IN_WINDOW: &str = "1000000000000000";
+const MOST_PARTS: i64 = 9_000_000_000_000_000;
 
 /// The end of windows that never end, as the scripts compare it: ten digits.
 const NEVER_S: i64 = 9_999_999_999;
@@ -28,6 +32,8 @@ pub(crate) struct Plan {
     span_ms: (i64, i64),
     renews: bool,
     rules: Rules,
+    /// Whether no limit is to refuse.
+    lifted: bool,
 }
 
 /// Where the overrides and blocks of the root are; empty for what is no decision.
@@ -47,6 +53,8 @@ pub(crate) struct Entry {
     /// When the counter's key ends, as the scripts read it.
     pub(crate) expiry: String,
     pub(crate) amount: i64,
+    /// The amount of the request, whatever part of it is taken.
+    asked: i64,
     part: Option<Part>,
 }
 
@@ -114,10 +122,10 @@ impl Plan {
             latest_start_ms = latest_start_ms.max(span_ms.0);
             earliest_end_ms = earliest_end_ms.min(span_ms.1);
             renews |= counter.window().per() == Per::Total;
-            entries.push(Entry { scope, key, span_ms, expiry, amount, part: None });
+            entries.push(Entry { scope, key, span_ms, expiry, amount, asked: amount, part: None });
         }
         let span_ms = (latest_start_ms, earliest_end_ms);
-        Ok(Self { policy: policy.clone(), entries, span_ms, renews, rules: Rules::default() })
+        Ok(Self { policy: policy.clone(), entries, span_ms, renews, rules: Rules::default(), lifted: false })
     }
 
     /// For a decision: with the overrides and blocks of the root.
@@ -127,6 +135,31 @@ impl Plan {
             self.rules.asked = Some((subject.own_key(&engine.prefix, "rules"), self.questions(subject)));
         }
         self
+    }
+
+    /// Lets no limit refuse, and no rule: for what has been granted. Warnings are left to the next request.
+    pub(crate) fn lift(&mut self, engine: &Engine, subject: &Subject) {
+        self.lifted = true;
+        // A key that never is.
+        self.rules = Rules { ruled_key: subject.own_key(&engine.prefix, "unruled"), asked: None };
+    }
+
+    /// A limit as the scripts read it. One that is lifted keeps what its state is reckoned by.
+    fn limit_text(&self, limit: &Limit) -> String {
+        match limit.counter().window().per() {
+            Per::Rate(_) => limit_text(limit),
+            _ if !self.lifted || limit.limit().is_none() => limit_text(limit),
+            Per::Sliding(_) | Per::Log(_) => MOST_IN_WINDOW.to_owned(),
+            _ => i64::MAX.to_string(),
+        }
+    }
+
+    fn span_and_how(&self, limit: &Limit) -> [String; 2] {
+        let [span_us, how] = span_and_how(limit);
+        match limit.counter().window().per() {
+            Per::Rate(period) if self.lifted => [span_us, (MOST_PARTS / period.us().max(1)).to_string()],
+            _ => [span_us, how],
+        }
     }
 
     /// As [`new`](Self::new), with the amounts of a request.
@@ -152,6 +185,13 @@ impl Plan {
             if limit.counter().meter() == meter {
                 entry.part = Some(part);
             }
+        }
+    }
+
+    /// Asks for no more than this of what is a part: it has been granted.
+    pub(crate) fn set_part(&mut self, amount: i64) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.part.is_some()) {
+            (entry.amount, entry.part) = (amount, Some(Part::UpTo));
         }
     }
 
@@ -190,7 +230,7 @@ impl Plan {
     }
 
     fn warned(&self) -> impl Iterator<Item = (usize, &Limit, &Entry)> {
-        self.each().filter(|(_, limit, _)| !limit.warnings().is_empty())
+        self.each().filter(|(_, limit, _)| !self.lifted && !limit.warnings().is_empty())
     }
 
     /// One letter a counter: how the scripts know where counters end.
@@ -219,7 +259,7 @@ impl Plan {
         }
         args.push(expiries);
         for (_, limit, entry) in self.counters() {
-            args.extend([entry.amount_text(), limit_text(limit)]);
+            args.extend([entry.amount_text(), self.limit_text(limit)]);
         }
         self.write_states(args);
     }
@@ -227,8 +267,8 @@ impl Plan {
     /// `(amount, limit, span_us, how)...`: rates, then marks of warnings.
     pub(crate) fn write_states(&self, args: &mut Vec<String>) {
         for (_, limit, entry) in self.rates() {
-            args.extend([entry.amount_text(), limit_text(limit)]);
-            args.extend(span_and_how(limit));
+            args.extend([entry.amount_text(), self.limit_text(limit)]);
+            args.extend(self.span_and_how(limit));
         }
         for (place, limit, entry) in self.warned() {
             let position = self.counters().position(|(at, _, _)| at == place).unwrap_or_default() + 1;
@@ -436,7 +476,17 @@ impl Plan {
             refused_by.iter().for_each(|place| metrics::DENIALS.count([&limits[*place].name()]));
         }
         let retry_after = (wait_us < NEVER_US).then(|| Duration::from_micros(u64::try_from(wait_us).unwrap_or(0)));
-        Ok((Denial { limit: limits[place].clone(), retry_after, limits, refused_by, remembered: false }, now_us))
+        Ok((
+            Denial {
+                limit: limits[place].clone(),
+                retry_after,
+                limits,
+                refused_by,
+                remembered: false,
+                decided: Decided::ByStore,
+            },
+            now_us,
+        ))
     }
 
     /// How long until a limit that refuses can have room; [`NEVER_US`] for never.
@@ -584,7 +634,7 @@ impl Plan {
     /// The [`fingerprint`] of a request that does `verb` with this plan.
     pub(crate) fn fingerprint(&self, verb: &str) -> String {
         let parts = self.entries.iter().zip(self.limits());
-        fingerprint(verb, parts.map(|(entry, limit)| (&entry.scope, limit.counter(), entry.amount)))
+        fingerprint(verb, parts.map(|(entry, limit)| (&entry.scope, limit.counter(), entry.asked)))
     }
 }
 

@@ -29,7 +29,7 @@ impl Refund<'_> {
     }
 
     fn call(&self, now_ms: i64) -> Result<((), ScriptCall)> {
-        let Request { engine, policy, subject, amounts, id, at } = &self.request;
+        let Request { engine, policy, subject, amounts, id, at, .. } = &self.request;
         let taken_us = self.taken_us.unwrap_or_else(|| now_ms.saturating_mul(1000));
         let plan = Plan::of_amounts(engine, policy, subject, taken_us / 1000, amounts)?;
         let mut args = vec![plan.letters()];

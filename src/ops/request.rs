@@ -1,21 +1,58 @@
 //! What the requests of a policy have in common: an operation id, an injected time, and how both are encoded.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
+use super::away::Away;
 use super::engine::Engine;
 use super::plan::{Plan, injected_ms, time_text};
 use crate::error::Result;
-use crate::model::{Amounts, Policy, Subject};
+use crate::model::{Amounts, Outage, Policy, Subject};
 
 /// A request of amounts under a policy.
 #[derive(Clone, Debug)]
 pub(crate) struct Request<'a> {
-    pub(crate) engine: &'a Engine,
+    pub(crate) engine: &'a Arc<Engine>,
     pub(crate) policy: &'a Policy,
     pub(crate) subject: &'a Subject,
     pub(crate) amounts: Amounts,
     pub(crate) id: Option<String>,
     pub(crate) at: Option<DateTime<Utc>>,
+    /// What to do while the store is away, if not what the guard says.
+    pub(crate) outage: Option<Outage>,
+    /// Whether the id is the crate's.
+    pub(crate) made_id: bool,
+    /// Whether it has been granted, and no limit is to refuse it.
+    pub(crate) lifted: bool,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn new(engine: &'a Arc<Engine>, policy: &'a Policy, subject: &'a Subject, amounts: Amounts) -> Self {
+        let (id, at, outage, made_id, lifted) = (None, None, None, false, false);
+        Self { engine, policy, subject, amounts, id, at, outage, made_id, lifted }
+    }
+
+    /// How to go on while the store is away, and by which policy; `None` when that is to fail.
+    pub(crate) fn away(&self) -> Option<(&'a Away, Outage)> {
+        Away::of(self.engine, self.outage)
+    }
+
+    /// What is sent twice, now or when the store is back, needs an id.
+    pub(crate) fn make_id(&mut self) {
+        if self.id.is_none() {
+            (self.id, self.made_id) = (Some(uuid::Uuid::now_v7().simple().to_string()), true);
+        }
+    }
+
+    /// Whether the caller gave it none.
+    pub(crate) fn has_no_id(&self) -> bool {
+        self.id.is_none() || self.made_id
+    }
+
+    pub(crate) fn receipt_key(&self) -> Result<String> {
+        self.subject.receipt_key(&self.engine.prefix, self.id.as_deref().unwrap_or_default())
+    }
 }
 
 impl Request<'_> {

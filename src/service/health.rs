@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::LossWatch;
 use crate::error::Error;
+use crate::ops::Undelivered;
 use crate::script;
 use crate::store::Store;
 use crate::store::embedded::Embedded;
@@ -42,6 +43,8 @@ pub struct Health {
     pub data_lost_ms: Option<i64>,
     /// Whether calls are sent, or refused because nobody answers; an embedded store has no breaker.
     pub breaker: Option<BreakerState>,
+    /// What was granted while the store was away and is not delivered yet.
+    pub undelivered: Undelivered,
 }
 
 /// Whether a store serves.
@@ -109,6 +112,7 @@ impl Health {
             pool: None,
             data_lost_ms: None,
             breaker: None,
+            undelivered: Undelivered::default(),
         };
         let deadline = Instant::now() + LIMIT;
         let any: &dyn Any = store;
@@ -131,6 +135,14 @@ impl Health {
             health.degrade("it has lost its data: budgets have counted from zero since then".to_owned());
         }
         health
+    }
+
+    pub(crate) fn with_undelivered(mut self, undelivered: Undelivered) -> Self {
+        self.undelivered = undelivered;
+        if undelivered.depth > 0 && self.status == HealthStatus::Connected {
+            self.degrade(format!("{} grants made without the store wait to be delivered", undelivered.depth));
+        }
+        self
     }
 
     async fn look(&mut self, store: &RedisStore, deadline: Instant) {

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use costguard::store::redis::BreakerState;
-use costguard::{CostGuard, ErrorKind, Money};
-use tokio::task::JoinSet;
+use costguard::{CostGuard, ErrorKind, Money, Subject};
+use tokio::task::{JoinSet, block_in_place};
 
-use super::support::{Proxy, Server};
+use super::support::{Cluster, Proxy, Server};
 use super::{LIMIT, alice, config, policy, until};
 
 const NANO: Money = Money::from_nanos(1);
@@ -91,4 +91,33 @@ async fn calls_that_fail_together_are_one_failure() {
 fn breaker_of(guard: &CostGuard) -> BreakerState {
     let store: &dyn std::any::Any = &**guard.store();
     store.downcast_ref::<costguard::store::redis::RedisStore>().unwrap().breaker()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_a_cluster_that_is_away_closes_the_way_to_no_other() {
+    let mut cluster = block_in_place(Cluster::start);
+    let guard = CostGuard::builder().connect_with(&config(&cluster.url(0))).await.unwrap();
+    let (dead, other) = block_in_place(|| (cluster.root_on(1).0, cluster.root_on(0).0));
+    let user = |root: &str| Subject::new(root).scope("user", "alice");
+    let (policy, dead, other) = (policy(1000), user(&dead), user(&other));
+    guard.peek(&policy, &dead).await.unwrap();
+    block_in_place(|| {
+        for place in [0, 2] {
+            cluster.tell(place, &["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+        }
+        // It has no replica.
+        cluster.kill(1);
+    });
+    until("the breaker opens", async || {
+        assert!(guard.peek(&policy, &dead).await.is_err());
+        breaker_of(&guard) == BreakerState::Open
+    })
+    .await;
+    let begun = Instant::now();
+    for _ in 0..200 {
+        assert!(guard.peek(&policy, &dead).await.is_err());
+        guard.peek(&policy, &other).await.unwrap();
+    }
+    // With a timeout each they would take 60 seconds.
+    assert!(begun.elapsed() < LIMIT / 2, "200 calls took {:?}", begun.elapsed());
 }

@@ -9,7 +9,8 @@ use tokio::task::JoinSet;
 use super::Hold;
 use super::record::Entry;
 use crate::error::Result;
-use crate::model::{Amounts, Meter};
+use crate::model::{Amounts, Decided, Meter};
+use crate::ops::away::Delivery;
 use crate::ops::request::awaits;
 use crate::script::{self, Op};
 use crate::store::{Durability, ScriptCall};
@@ -32,6 +33,9 @@ pub struct Settled {
     pub late: bool,
     /// Whether it had been settled with these amounts before; then nothing was charged again.
     pub replayed: bool,
+    /// Whether the store has it. Where it was away the settlement is kept until it is back; `limits` is empty then, or has the
+    /// counters of this process when it had reserved the hold alone.
+    pub decided: Decided,
     /// How many replicas have it too, where they were [waited for](Settle::durability): fewer than that when the time was over.
     pub replicas: Option<u64>,
 }
@@ -71,16 +75,33 @@ impl Settle<'_> {
         let durability = durability.or(hold.engine.durability);
         // Whatever comes between, a drop then settles this.
         hold.observed = Some(actual.clone());
-        let mut answer = hold.run_waiting(durability, |hold| settle_call(hold, &actual)).await?;
+        let settled = match Self::settle(hold, &actual, durability).await {
+            Ok(settled) if hold.lent.is_some() => {
+                let (key, at_ms) = (hold.key.clone(), hold.at_ms);
+                hold.bring(|reserve| Delivery::settle(&key, Some(reserve.clone()), &actual, at_ms))?;
+                Settled { decided: Decided::WithoutStore, ..settled }
+            }
+            Err(cause) if hold.lent.is_none() => {
+                hold.end_later(Delivery::settle(&hold.key, None, &actual, hold.at_ms)?, cause)?;
+                let late = hold.at_ms.unwrap_or_else(|| hold.engine.now_ms()) >= hold.record.expires_ms;
+                Settled { limits: Vec::new(), late, replayed: false, replicas: None, decided: Decided::WithoutStore }
+            }
+            settled => settled?,
+        };
+        hold.ended = true;
+        Ok(settled)
+    }
+
+    async fn settle(hold: &mut Hold, actual: &Amounts, durability: Option<Durability>) -> Result<Settled> {
+        let mut answer = hold.run_waiting(durability, |hold| settle_call(hold, actual)).await?;
         answer.expect("SETTLED")?;
         let late = answer.int()? == 1;
         let limits = hold.record.counters().map(|entry| {
             let (key, meter, limit) = (entry.key.clone(), entry.meter.clone(), entry.bound.limit);
-            Ok(SettledLimit { key, amount: charged(entry, &actual)?, meter, limit, used: answer.int()? })
+            Ok(SettledLimit { key, amount: charged(entry, actual)?, meter, limit, used: answer.int()? })
         });
         let limits = limits.collect::<Result<_>>()?;
-        hold.ended = true;
-        Ok(Settled { limits, late, replayed: answer.replayed, replicas: answer.replicas })
+        Ok(Settled { limits, late, replayed: answer.replayed, replicas: answer.replicas, decided: Decided::ByStore })
     }
 }
 
@@ -129,9 +150,20 @@ pub struct Release<'a> {
 
 impl Release<'_> {
     async fn run(self) -> Result<()> {
-        let mut answer = self.hold.run(release_call).await?;
-        answer.expect("RELEASED")?;
-        self.hold.ended = true;
+        let hold = self.hold;
+        match hold.run(release_call).await {
+            Ok(mut answer) => {
+                answer.expect("RELEASED")?;
+                // The store may have it as well: its answer to the reservation could have been lost.
+                let release = Delivery::Release { hold: hold.key.clone(), at_ms: hold.at_ms };
+                hold.bring(|_| Ok(release))?;
+            }
+            Err(cause) if hold.lent.is_none() => {
+                hold.end_later(Delivery::Release { hold: hold.key.clone(), at_ms: hold.at_ms }, cause)?;
+            }
+            Err(err) => return Err(err),
+        }
+        hold.ended = true;
         Ok(())
     }
 }
@@ -166,8 +198,10 @@ impl Endings {
     pub(super) fn end_in_background(hold: &mut Hold) {
         let Ok(runtime) = Handle::try_current() else { return };
         let (engine, id, key, record) = (hold.engine.clone(), hold.id.clone(), hold.key.clone(), hold.record.clone());
-        let (observed, at_ms) = (hold.observed.take(), hold.at_ms);
-        let mut owned = Hold { engine, id, key, record, limits: Vec::new(), observed: None, at_ms, ended: true };
+        let (observed, at_ms, outage, lent) = (hold.observed.take(), hold.at_ms, hold.outage, hold.lent.take());
+        let guard = lent.as_ref().map_or_else(|| engine.clone(), |lent| lent.engine.clone());
+        let (limits, ended) = (Vec::new(), true);
+        let mut owned = Hold { engine, id, key, record, limits, observed: None, at_ms, ended, outage, lent };
         let end = async move {
             let ended = match observed {
                 Some(observed) => owned.settle(observed).await.map(|_| ()),
@@ -177,7 +211,7 @@ impl Endings {
                 tracing::error!(hold = %owned.id, error = %err, "a dropped hold could not be ended; it is left to expire");
             }
         };
-        let mut tasks = hold.engine.endings.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = guard.endings.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn_on(end, &runtime);
     }

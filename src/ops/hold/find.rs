@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::{Hold, Record};
+use super::Hold;
 use crate::error::Result;
-use crate::model::Subject;
+use crate::model::{Outage, Subject};
+use crate::ops::away::Away;
 use crate::ops::engine::Engine;
 use crate::ops::plan::injected_ms;
 use crate::ops::request::awaits;
-use crate::script::{self, Op};
-use crate::store::ScriptCall;
 
 /// A search for a hold, made by [`CostGuard::hold`](crate::CostGuard::hold).
 #[derive(Clone, Debug)]
@@ -33,14 +32,10 @@ impl FindHold<'_> {
     async fn run(self) -> Result<Hold> {
         let at_ms = self.at.map(injected_ms).transpose()?;
         let key = self.subject.hold_key(&self.engine.prefix, self.id)?;
-        let keys = vec![key.clone()];
-        let call = ScriptCall { script: script::of(Op::Hold), keys, args: Vec::new(), idempotent: true };
-        let mut answer = self.engine.run_unclocked(&call).await?;
-        answer.expect("HELD")?;
-        let record = Record::read(answer.rest(), &self.engine.prefix)?;
-        let (engine, id) = (self.engine.clone(), self.id.to_owned());
-        // Found is not owned: dropping what was only looked at ends nothing.
-        Ok(Hold { engine, id, key, record, limits: Vec::new(), observed: None, at_ms, ended: true })
+        let outage = self.engine.away.as_ref().map_or(Outage::Deny, Away::outage);
+        let mut hold = Hold::of_key(self.engine, &key, at_ms).await?;
+        (hold.id, hold.outage) = (self.id.to_owned(), outage);
+        Ok(hold)
     }
 }
 

@@ -23,10 +23,12 @@ pub use record::HoldState;
 pub(crate) use record::Record;
 pub use reserve::Reserve;
 
+use super::away::{Away, Delivery, Sent, Slot};
 use super::engine::{Answer, Engine};
 use super::plan::time_text;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::{Amounts, LimitState, Meter};
+use crate::model::{Amounts, Decided, LimitState, Meter, Outage};
+use crate::script::{self, Op};
 use crate::store::{Durability, ScriptCall};
 
 /// How long a hold lives unless told otherwise.
@@ -54,9 +56,74 @@ pub struct Hold {
     /// Injected time, for every further step.
     at_ms: Option<i64>,
     ended: bool,
+    /// What to do when the store is away at its end.
+    outage: Outage,
+    /// Of a hold that was reserved without the store.
+    lent: Option<Box<Lent>>,
+}
+
+/// What a hold needs that this process granted alone: it is on the process's own store, and goes to that of the guard when it
+/// is settled.
+#[derive(Debug)]
+struct Lent {
+    engine: Arc<Engine>,
+    reserve: Sent,
+    /// Until its end is in the queue.
+    slot: Option<Slot>,
 }
 
 impl Hold {
+    /// As the store has it now. Found is not owned: dropping what was only looked at ends nothing.
+    pub(crate) async fn of_key(engine: &Arc<Engine>, key: &str, at_ms: Option<i64>) -> Result<Self> {
+        let keys = vec![key.to_owned()];
+        let call = ScriptCall { script: script::of(Op::Hold), keys, args: Vec::new(), idempotent: true };
+        let mut answer = engine.run_unclocked(&call).await?;
+        answer.expect("HELD")?;
+        let record = Record::read(answer.rest(), &engine.prefix)?;
+        let (engine, key) = (engine.clone(), key.to_owned());
+        let (id, limits, observed, outage) = (key.clone(), Vec::new(), None, Outage::Deny);
+        Ok(Self { engine, id, key, record, limits, observed, at_ms, ended: true, outage, lent: None })
+    }
+
+    /// Who reserved it.
+    #[must_use]
+    pub fn decided(&self) -> Decided {
+        if self.lent.is_some() { Decided::WithoutStore } else { Decided::ByStore }
+    }
+
+    /// What to do when the store is away at its end, and the guard that has the queue for it.
+    fn away(&self) -> Option<(&Arc<Engine>, &Away)> {
+        let engine = self.lent.as_ref().map_or(&self.engine, |lent| &lent.engine);
+        let (away, _) = Away::of(engine, Some(self.outage))?;
+        Some((engine, away))
+    }
+
+    /// Leaves the end of a hold that is on the store to the queue, because of `cause`.
+    fn end_later(&self, delivery: Delivery, cause: Error) -> Result<()> {
+        match self.away() {
+            Some((engine, away)) if cause.kind() == ErrorKind::Unavailable => {
+                away.queue.slot(Some(&cause))?.push(delivery)?;
+                away.deliver(engine);
+                Ok(())
+            }
+            _ => Err(cause),
+        }
+    }
+
+    /// Brings the end of a hold that this process granted alone to the store.
+    fn bring(&mut self, delivery: impl FnOnce(&Sent) -> Result<Delivery>) -> Result<()> {
+        let Some(lent) = &mut self.lent else { return Ok(()) };
+        // It has one end, and that is in the queue when the place is given up.
+        if let Some(slot) = &lent.slot {
+            slot.push(delivery(&lent.reserve)?)?;
+            lent.slot = None;
+        }
+        if let Some(away) = &lent.engine.away {
+            away.deliver(&lent.engine);
+        }
+        Ok(())
+    }
+
     /// The id under which [`CostGuard::hold`](crate::CostGuard::hold) finds it.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -124,7 +191,8 @@ impl Hold {
     /// # Errors
     /// `Conflict` when it was settled with other amounts; `HoldEnded` when it was released; `UnknownHold` when it ended so
     /// long ago that it was forgotten; `Invalid` when the amounts lack a meter of the hold. `Unavailable` when the store
-    /// cannot be reached: the amounts are then settled when the hold is dropped, and the same call can be made again.
+    /// cannot be reached: the amounts are then settled when the hold is dropped, and the same call can be made again. With an
+    /// [`Outage`] policy other than `Deny` it is kept until the store is back instead, and [`Settled::decided`] says so.
     pub fn settle(&mut self, actual: impl Into<Amounts>) -> Settle<'_> {
         Settle { hold: self, actual: actual.into(), durability: None }
     }

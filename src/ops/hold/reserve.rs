@@ -6,9 +6,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::record::{Bound, Record, write_tags, write_tail};
-use super::{DEFAULT_TTL, Hold, ttl_and_width_ms};
-use crate::error::Result;
-use crate::model::{Decision, Estimate, LimitState, Meter, Policy, Subject};
+use super::{DEFAULT_TTL, Hold, Lent, ttl_and_width_ms};
+use crate::error::{ErrorKind, Result};
+use crate::model::{Decided, Decision, Denial, Estimate, LimitState, Meter, Outage, Policy, Subject};
+use crate::ops::away::{Away, Sent, policy_without_store};
 use crate::ops::engine::{Answer, Engine};
 use crate::ops::plan::{Part, Plan, injected_ms, time_text};
 use crate::ops::request::awaits;
@@ -27,11 +28,17 @@ pub struct Reserve<'a> {
     ttl: Duration,
     tags: Vec<(String, String)>,
     at: Option<DateTime<Utc>>,
+    outage: Option<Outage>,
+    /// Of what has been granted: no limit is to refuse it.
+    lifted: bool,
+    /// What a part came to that has been granted.
+    taken: Option<i64>,
 }
 
 impl<'a> Reserve<'a> {
     pub(crate) fn new(engine: &'a Arc<Engine>, policy: &'a Policy, subject: &'a Subject, estimate: Estimate) -> Self {
-        Self { engine, policy, subject, estimate, id: None, ttl: DEFAULT_TTL, tags: Vec::new(), at: None }
+        let (id, ttl, tags, at, outage, taken) = (None, DEFAULT_TTL, Vec::new(), None, None, None);
+        Self { engine, policy, subject, estimate, id, ttl, tags, at, outage, lifted: false, taken }
     }
 
     /// The hold's id, unique under the subject's root; up to 200 bytes. The same id again gives the same hold, also
@@ -59,11 +66,24 @@ impl<'a> Reserve<'a> {
         self
     }
 
+    /// What to do while the store is away, now and at the hold's end, where that is not what the guard says. All the rest of a
+    /// limit ([`Estimate::remaining`]) is nothing that [`Outage::Allow`] could grant: it fails.
+    pub fn outage(mut self, outage: Outage) -> Self {
+        self.outage = Some(outage);
+        self
+    }
+
     fn call(&self, id: &str, now_ms: i64) -> Result<(Plan, ScriptCall)> {
         let plan = Plan::of_amounts(self.engine, self.policy, self.subject, now_ms, self.estimate.amounts())?;
         let mut plan = plan.with_rules(self.engine, self.subject);
         if let Some((meter, part)) = self.part() {
             plan.take_part(meter, part);
+        }
+        if self.lifted {
+            plan.lift(self.engine, self.subject);
+        }
+        if let Some(taken) = self.taken {
+            plan.set_part(taken);
         }
         let (ttl_ms, width_ms) = ttl_and_width_ms(self.ttl)?;
         let mut args = Vec::with_capacity(plan.entries.len() * 4 + 12);
@@ -99,15 +119,66 @@ impl<'a> Reserve<'a> {
     }
 
     async fn run(self) -> Result<Decision<Hold>> {
-        let at_ms = self.at.map(injected_ms).transpose()?;
         let id = self.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
+        match Away::of(self.engine, self.outage) {
+            None => self.decide(&id).await,
+            // Boxed, like all that is rare, to keep small what every call carries.
+            Some((away, outage)) => Box::pin(self.run_or_decide_alone(id, away, outage)).await,
+        }
+    }
+
+    async fn run_or_decide_alone(mut self, id: String, away: &Away, outage: Outage) -> Result<Decision<Hold>> {
+        away.deliver(self.engine);
+        let cause = match self.decide(&id).await {
+            Err(cause) if cause.kind() == ErrorKind::Unavailable => cause,
+            Ok(Decision::Granted(mut hold)) => {
+                hold.outage = outage;
+                return Ok(Decision::Granted(hold));
+            }
+            decided => return decided,
+        };
+        if outage == Outage::Allow && matches!(self.part(), Some((_, Part::All))) {
+            return Err(cause);
+        }
+        let slot = away.queue.slot(Some(&cause))?;
+        // A repeat has the same id.
+        self.id = Some(id.clone());
+        Ok(match self.decide_without_store(&id, away, outage).await? {
+            Decision::Granted(mut hold) => {
+                let reserve = Sent::new(hold.key.clone(), self.granted_call(&id, &hold)?);
+                let lent = Lent { engine: self.engine.clone(), reserve, slot: Some(slot) };
+                (hold.lent, hold.outage) = (Some(Box::new(lent)), outage);
+                Decision::Granted(hold)
+            }
+            // The store may have granted it: its id will tell, and a denial would be wrong.
+            Decision::Denied(_) if cause.may_have_happened() => return Err(cause),
+            Decision::Denied(denial) => Decision::Denied(Denial { decided: Decided::WithoutStore, ..denial }),
+        })
+    }
+
+    async fn decide_without_store(&self, id: &str, away: &Away, outage: Outage) -> Result<Decision<Hold>> {
+        let (policy, lifted) = policy_without_store(outage, self.policy);
+        Reserve { engine: &away.local, policy: &policy, lifted, ..self.clone() }.decide(id).await
+    }
+
+    /// The call that brings to the store what was reserved without it.
+    fn granted_call(&self, id: &str, hold: &Hold) -> Result<ScriptCall> {
+        let reserved_ms = hold.reserved_ms();
+        let taken = self.part().map(|(meter, _)| hold.held(meter));
+        let at = DateTime::from_timestamp_millis(reserved_ms);
+        let (_, call) = Reserve { at, lifted: true, taken, ..self.clone() }.call(id, reserved_ms)?;
+        Ok(call)
+    }
+
+    async fn decide(&self, id: &str) -> Result<Decision<Hold>> {
+        let at_ms = self.at.map(injected_ms).transpose()?;
         let (engine, sent_ms) = (self.engine, self.engine.clock.now_ms());
         // An id of the caller's may have been granted before, and an injected time is no time of ours.
         let may_remember = engine.denials.is_some() && at_ms.is_none() && self.id.is_none();
-        if may_remember && let Some(denial) = engine.remembered(&self.call(&id, engine.now_ms())?.0) {
+        if may_remember && let Some(denial) = engine.remembered(&self.call(id, engine.now_ms())?.0) {
             return Ok(Decision::Denied(denial));
         }
-        let (plan, mut answer) = engine.run(at_ms, |now_ms| self.call(&id, now_ms)).await?;
+        let (plan, mut answer) = engine.run(at_ms, |now_ms| self.call(id, now_ms)).await?;
         let (line, limits) = match answer.status() {
             "DENIED" => {
                 let (denial, now_us) = plan.denial(&mut answer)?;
@@ -123,8 +194,9 @@ impl<'a> Reserve<'a> {
             _ => self.granted(plan, &mut answer)?,
         };
         let record = Record::read(&line, &self.engine.prefix)?;
-        let (engine, key) = (self.engine.clone(), self.subject.hold_key(&self.engine.prefix, &id)?);
-        Ok(Decision::Granted(Hold { engine, id, key, record, limits, observed: None, at_ms, ended: false }))
+        let (engine, key) = (self.engine.clone(), self.subject.hold_key(&self.engine.prefix, id)?);
+        let (id, observed, outage, lent) = (id.to_owned(), None, Outage::Deny, None);
+        Ok(Decision::Granted(Hold { engine, id, key, record, limits, observed, at_ms, ended: false, outage, lent }))
     }
 
     /// Reads `GRANTED now_s us bucket_ms part shadowed (state)... used... [held...]`, and gives the record that was stored.

@@ -149,12 +149,12 @@ impl CallError {
             Failure::Passing => {
                 (ErrorKind::Unavailable, format!("{address} cannot serve now: {err}; nothing was changed, try again"))
             }
-            Failure::Broken if idempotent => (
-                ErrorKind::Unavailable,
-                format!(
+            Failure::Broken if idempotent => {
+                let told = format!(
                     "{address} does not answer: {err}; send the same request with the same id again, it happens once"
-                ),
-            ),
+                );
+                return Error::unanswered(told, err.clone());
+            }
             Failure::Broken => (
                 ErrorKind::Ambiguous,
                 format!(

@@ -1,0 +1,137 @@
+//! What waits for the store, and how it gets there.
+
+use std::io::Write;
+use std::time::Duration;
+
+use costguard::service::HealthStatus;
+use costguard::{CostGuard, Decision, ErrorKind, Outage};
+
+use super::support::{Proxy, Server};
+use super::{alice, config, cut, nanos, policy, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_refuses_and_loses_nothing() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server.url()).await;
+    let builder = CostGuard::builder().outage(Outage::Allow).outage_queue(3);
+    let guard = builder.connect_with(&config(&proxy.url())).await.unwrap();
+    let policy = policy(100);
+    cut(&proxy, &[&guard]).await;
+    assert!(guard.admit(&policy, &alice(), nanos(1)).await.unwrap().is_granted());
+    guard.charge(&policy, &alice(), nanos(1)).await.unwrap();
+    // A hold keeps a place for its settlement.
+    let Decision::Granted(mut hold) = guard.reserve(&policy, &alice(), nanos(5)).await.unwrap() else { panic!() };
+    for refused in [
+        guard.admit(&policy, &alice(), nanos(1)).await.unwrap_err(),
+        guard.charge(&policy, &alice(), nanos(1)).await.unwrap_err(),
+        guard.reserve(&policy, &alice(), nanos(1)).await.unwrap_err(),
+    ] {
+        assert_eq!(refused.kind(), ErrorKind::Unavailable);
+        assert!(refused.to_string().contains("wait to be delivered"), "{refused}");
+    }
+    let health = guard.health().await;
+    assert_eq!((health.undelivered.depth, health.undelivered.most), (2, 3));
+    assert_eq!(health.status, HealthStatus::Disconnected);
+    hold.settle(nanos(4)).await.unwrap();
+    assert_eq!(guard.undelivered().depth, 3);
+
+    assert_eq!(guard.shutdown(Duration::from_millis(20)).await, 3, "they were not delivered");
+    proxy.mend();
+    assert_eq!(guard.shutdown(super::LIMIT).await, 0);
+    let direct = CostGuard::connect(&server.url()).await.unwrap();
+    assert_eq!(direct.peek(&policy, &alice()).await.unwrap()[0].used, 6);
+    assert!(guard.admit(&policy, &alice(), nanos(1)).await.unwrap().is_granted());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_process_that_was_killed_had_granted_is_delivered_once_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("queue");
+    let server = Server::start();
+    let proxy = Proxy::start(&server.url()).await;
+    let builder = || CostGuard::builder().outage(super::a_tenth()).outage_file(&path);
+    let guard = builder().connect_with(&config(&proxy.url())).await.unwrap();
+    let policy = policy(100);
+    cut(&proxy, &[&guard]).await;
+    for amount in 1..=3 {
+        assert!(guard.admit(&policy, &alice(), nanos(amount)).await.unwrap().is_granted());
+    }
+    let Decision::Granted(mut hold) = guard.reserve(&policy, &alice(), nanos(3)).await.unwrap() else { panic!() };
+    hold.settle(nanos(2)).await.unwrap();
+    let err = builder().connect_with(&config(&server.url())).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Io, "{err}");
+
+    // What the file holds at this moment is what a killed process leaves; the next line was being written.
+    let left = dir.path().join("left");
+    std::fs::copy(&path, &left).unwrap();
+    let torn = b"1234abcd + 4 {\"call\":{\"name\":\"rec";
+    std::fs::OpenOptions::new().append(true).open(&left).unwrap().write_all(torn).unwrap();
+
+    // The store is away still: nothing is lost, and the share has been used.
+    let lazy = config(&proxy.url()).lazy(true);
+    let next = CostGuard::builder().outage(super::a_tenth()).outage_file(&left).connect_with(&lazy).await.unwrap();
+    assert_eq!(next.undelivered().depth, 4);
+    let decision = next.admit(&policy, &alice(), nanos(3)).await.unwrap();
+    assert!(!decision.is_granted(), "8 of 10 are spent");
+    assert!(next.admit(&policy, &alice(), nanos(2)).await.unwrap().is_granted());
+
+    proxy.mend();
+    until("the next has delivered", async || next.undelivered().depth == 0).await;
+    until("the first has delivered, too", async || guard.undelivered().depth == 0).await;
+    let direct = CostGuard::connect(&server.url()).await.unwrap();
+    assert_eq!(direct.peek(&policy, &alice()).await.unwrap()[0].used, 1 + 2 + 3 + 2 + 2);
+    assert_eq!((guard.undelivered().rejected, next.undelivered().rejected), (0, 0));
+    assert_eq!(std::fs::metadata(&left).unwrap().len(), 0, "all is done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_file_is_an_error_and_not_a_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("queue");
+    std::fs::write(&path, "00000000 + 0 {}\n00000000 + 1 {}\n").unwrap();
+    let err = CostGuard::builder().outage_file(&path).embedded().unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Corrupt);
+    assert!(err.to_string().contains("line 1"), "{err}");
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 32, "it is as it was");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_store_refuses_for_good_is_kept_apart_and_holds_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("queue");
+    let server = Server::start();
+    let proxy = Proxy::start(&server.url()).await;
+    let builder = CostGuard::builder().outage(Outage::Allow).outage_file(&path);
+    let guard = builder.connect_with(&config(&proxy.url())).await.unwrap();
+    let direct = CostGuard::connect(&server.url()).await.unwrap();
+    let policy = policy(100);
+    direct.charge(&policy, &alice(), nanos(7)).id("taken").await.unwrap();
+    cut(&proxy, &[&guard]).await;
+    guard.charge(&policy, &alice(), nanos(5)).id("taken").await.unwrap();
+    guard.charge(&policy, &alice(), nanos(1)).id("free").await.unwrap();
+    proxy.mend();
+    until("all is delivered", async || guard.undelivered().depth == 0).await;
+    assert_eq!(guard.undelivered().rejected, 1);
+    assert_eq!(direct.peek(&policy, &alice()).await.unwrap()[0].used, 8);
+    let kept = std::fs::read_to_string(dir.path().join("queue.rejected")).unwrap();
+    assert!(kept.lines().count() == 1 && kept.contains("taken"), "{kept}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_granted_while_a_server_restarts_is_delivered_to_it() {
+    let server = Server::start();
+    let addr = server.addr();
+    let builder = CostGuard::builder().outage(super::a_tenth());
+    let guard = builder.connect_with(&config(&server.url())).await.unwrap();
+    let policy = policy(100);
+    assert!(guard.admit(&policy, &alice(), nanos(1)).await.unwrap().is_granted());
+    drop(server);
+    for _ in 0..5 {
+        assert!(guard.admit(&policy, &alice(), nanos(2)).await.unwrap().is_granted());
+    }
+    assert!(!guard.admit(&policy, &alice(), nanos(2)).await.unwrap().is_granted());
+    // It has no persistence, and starts from zero.
+    let _server = Server::start_at(addr, &[]);
+    until("all is delivered", async || guard.undelivered().depth == 0).await;
+    assert_eq!(guard.peek(&policy, &alice()).await.unwrap()[0].used, 10);
+}
