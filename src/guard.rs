@@ -11,7 +11,7 @@ use crate::ops::{
     Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, ListHolds, ListRules, Peek, Refund,
     Reserve, ReserveAcross, SetRule, Statement,
 };
-use crate::service::{Denials, Event, Health};
+use crate::service::{Daily, Denials, Event, Health, PerMinute};
 use crate::store::embedded::Embedded;
 use crate::store::redis::{MultiplexedConnection, RedisConfig, RedisStore, Target, escape_glob};
 use crate::store::{Clock, Store, SystemClock};
@@ -372,6 +372,18 @@ impl CostGuard {
         ttl: Duration,
     ) -> Count<'a> {
         Count { engine: &self.engine, subject, scope_kind, meter, ttl, amount: 1, extend: false, id: None }
+    }
+
+    /// Two counters a user and UTC day, cost in cents and assessments, with a start that keeps to a limit on each.
+    #[must_use]
+    pub fn daily(&self) -> Daily {
+        Daily::new(Arc::clone(&self.engine))
+    }
+
+    /// So many requests a calendar minute, per endpoint and user, under keys that begin with `name`.
+    #[must_use]
+    pub fn per_minute(&self, name: &str) -> PerMinute {
+        PerMinute::new(Arc::clone(&self.engine), name)
     }
 
     /// Corrects one counter by hand and notes the reason.

@@ -24,6 +24,8 @@ mod peek;
 #[path = "conformance/reserve.rs"]
 mod reserve;
 mod support;
+#[path = "conformance/window.rs"]
+mod window;
 
 use call::{Call, Words};
 use costguard::store::Reply;
@@ -124,7 +126,7 @@ impl Case {
 
 fn table() -> Vec<Case> {
     let simple = [charge::cases(), admit::cases(), count::cases(), peek::cases(), adjust::cases()];
-    simple.into_iter().chain([reserve::cases(), ends::cases()]).flatten().collect()
+    simple.into_iter().chain([reserve::cases(), ends::cases(), window::cases()]).flatten().collect()
 }
 
 #[tokio::test]

@@ -69,6 +69,12 @@ impl Rooted for Plan {
     }
 }
 
+impl Rooted for crate::model::Span {
+    fn root(&self) -> &str {
+        ""
+    }
+}
+
 impl Rooted for () {
     fn root(&self) -> &str {
         ""

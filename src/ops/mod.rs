@@ -12,8 +12,10 @@ mod refund;
 pub(crate) mod request;
 mod rule;
 mod rulings;
+mod window;
 
 pub(crate) use engine::Engine;
+pub(crate) use window::{Counters, Stand};
 
 pub use adjust::{Adjust, Adjusted, Adjustment, Adjustments, Correction};
 pub use admit::Admit;

@@ -41,6 +41,12 @@ pub enum Op {
     Rule,
     /// Reads overrides and blocks.
     Rules,
+    /// Adds to one counter of a window.
+    WindowAdd,
+    /// Reads one counter of a window.
+    WindowRead,
+    /// Counts one more if a limit and a cap allow it.
+    WindowStart,
 }
 
 /// What one script takes and gives, in the words of its file's header.
@@ -65,7 +71,7 @@ pub struct Contract {
 
 impl Op {
     /// Every operation, in the order of their discriminants.
-    pub const ALL: [Op; 17] = [
+    pub const ALL: [Op; 20] = [
         Op::Charge,
         Op::Admit,
         Op::AdmitRate,
@@ -83,6 +89,9 @@ impl Op {
         Op::Refund,
         Op::Rule,
         Op::Rules,
+        Op::WindowAdd,
+        Op::WindowRead,
+        Op::WindowStart,
     ];
 
     /// Whether it changes anything.
@@ -271,5 +280,32 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         reply: &["OK now_ms (rule)..."],
         errors: "(none)",
         flags: "flags=no-writes",
+    },
+    Contract {
+        name: "window_add",
+        purpose: "adds to one counter of a window and sets its TTL with the first amount.",
+        keys: "counter",
+        args: "latest_start_s, earliest_end_s, amount, ttl_ms, now_ms",
+        reply: &["OK now_s us used", "STALE now_s"],
+        errors: "CORRUPT INVALID OVERFLOW",
+        flags: "",
+    },
+    Contract {
+        name: "window_read",
+        purpose: "reads one counter of a window and changes nothing.",
+        keys: "counter",
+        args: "latest_start_s, earliest_end_s, now_ms",
+        reply: &["OK now_s us used", "STALE now_s"],
+        errors: "CORRUPT",
+        flags: "flags=no-writes",
+    },
+    Contract {
+        name: "window_start",
+        purpose: "counts one more on a counter of a window if that keeps to its limit and another counter is below its cap.",
+        keys: "counter, [spent]",
+        args: "latest_start_s, earliest_end_s, limit, ttl_ms, now_ms, [cap]",
+        reply: &["GRANTED now_s us used [spent]", "DENIED now_s us used [spent]", "STALE now_s"],
+        errors: "CORRUPT INVALID",
+        flags: "",
     },
 ];
