@@ -11,7 +11,7 @@ use crate::ops::{
     Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, ListHolds, ListRules, Peek, Refund,
     Reserve, ReserveAcross, SetRule, Statement,
 };
-use crate::service::{Daily, Denials, Event, Health, PerMinute};
+use crate::service::{Daily, Denials, Event, Health, PerMinute, Sessions, Tokens};
 use crate::store::embedded::Embedded;
 use crate::store::redis::{MultiplexedConnection, RedisConfig, RedisStore, Target, escape_glob};
 use crate::store::{Clock, Store, SystemClock};
@@ -384,6 +384,18 @@ impl CostGuard {
     #[must_use]
     pub fn per_minute(&self, name: &str) -> PerMinute {
         PerMinute::new(Arc::clone(&self.engine), name)
+    }
+
+    /// Sessions of users: unguessable, stored as hashes, ended one by one or all at once.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        Sessions::new(Arc::clone(&self.engine))
+    }
+
+    /// Tokens that work once, under keys that begin with these words: `&["oauth", "google", "state"]`.
+    #[must_use]
+    pub fn tokens(&self, purpose: &[&str]) -> Tokens {
+        Tokens::new(Arc::clone(&self.engine), purpose)
     }
 
     /// Corrects one counter by hand and notes the reason.

@@ -19,6 +19,8 @@ mod charge;
 mod count;
 #[path = "conformance/ends.rs"]
 mod ends;
+#[path = "conformance/keep.rs"]
+mod keep;
 #[path = "conformance/peek.rs"]
 mod peek;
 #[path = "conformance/reserve.rs"]
@@ -126,7 +128,7 @@ impl Case {
 
 fn table() -> Vec<Case> {
     let simple = [charge::cases(), admit::cases(), count::cases(), peek::cases(), adjust::cases()];
-    simple.into_iter().chain([reserve::cases(), ends::cases(), window::cases()]).flatten().collect()
+    simple.into_iter().chain([reserve::cases(), ends::cases(), window::cases(), keep::cases()]).flatten().collect()
 }
 
 #[tokio::test]

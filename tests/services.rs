@@ -5,13 +5,16 @@
 
 #[path = "services/daily.rs"]
 mod daily;
+#[path = "services/sessions.rs"]
+mod sessions;
 mod support;
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use costguard::store::redis::RedisConfig;
 use costguard::{CostGuard, ErrorKind};
-use support::{Cluster, START_MS, TestStore, on_every_store};
+use support::{Cluster, Fault, Proxy, START_MS, Server, TestStore, on_every_store};
 use tokio::task::JoinSet;
 
 /// 2026-02-01T12:00:00Z, wherever a test gives the time.

@@ -6,6 +6,7 @@ mod charge;
 mod count;
 mod engine;
 mod hold;
+mod keep;
 mod peek;
 mod plan;
 mod refund;

@@ -47,6 +47,16 @@ pub enum Op {
     WindowRead,
     /// Counts one more if a limit and a cap allow it.
     WindowStart,
+    /// Stores a text for a TTL.
+    Put,
+    /// Removes keys.
+    Remove,
+    /// Stores a session.
+    SessionCreate,
+    /// Reads a session that is valid.
+    SessionGet,
+    /// Takes a one-time token.
+    TokenConsume,
 }
 
 /// What one script takes and gives, in the words of its file's header.
@@ -71,7 +81,7 @@ pub struct Contract {
 
 impl Op {
     /// Every operation, in the order of their discriminants.
-    pub const ALL: [Op; 20] = [
+    pub const ALL: [Op; 25] = [
         Op::Charge,
         Op::Admit,
         Op::AdmitRate,
@@ -92,6 +102,11 @@ impl Op {
         Op::WindowAdd,
         Op::WindowRead,
         Op::WindowStart,
+        Op::Put,
+        Op::Remove,
+        Op::SessionCreate,
+        Op::SessionGet,
+        Op::TokenConsume,
     ];
 
     /// Whether it changes anything.
@@ -306,6 +321,51 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         args: "latest_start_s, earliest_end_s, limit, ttl_ms, now_ms, [cap]",
         reply: &["GRANTED now_s us used [spent]", "DENIED now_s us used [spent]", "STALE now_s"],
         errors: "CORRUPT INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "put",
+        purpose: "stores a text for a TTL and ends what was being computed for it.",
+        keys: "value, [lock]",
+        args: "text, ttl_ms",
+        reply: &["OK"],
+        errors: "INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "remove",
+        purpose: "removes keys.",
+        keys: "key...",
+        args: "(none)",
+        reply: &["OK removed"],
+        errors: "(none)",
+        flags: "flags=allow-oom",
+    },
+    Contract {
+        name: "session_create",
+        purpose: "stores a session under the generation of its user's sessions.",
+        keys: "session, generation",
+        args: "record, ttl_ms, most_ms, fresh",
+        reply: &["OK"],
+        errors: "CORRUPT INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "session_get",
+        purpose: "reads a session that is valid and lets it live longer.",
+        keys: "session, generation",
+        args: "ttl_ms",
+        reply: &["FOUND left_ms record", "NONE"],
+        errors: "CORRUPT INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "token_consume",
+        purpose: "takes a one-time token: the first claim wins, every other one finds nothing.",
+        keys: "token",
+        args: "claim, kept_ms",
+        reply: &["TAKEN record", "NONE"],
+        errors: "INVALID",
         flags: "",
     },
 ];

@@ -7,6 +7,9 @@ mod health;
 mod learned;
 mod loss;
 mod per_minute;
+mod secret;
+mod sessions;
+mod tokens;
 
 pub use daily::{Daily, DailyLimit, DailyStart, DailyState};
 pub(crate) use denials::Denials;
@@ -16,3 +19,6 @@ pub use health::{Health, HealthStatus, LoadedScripts, ServerInfo, ServerKind};
 pub use learned::Learned;
 pub(crate) use loss::LossWatch;
 pub use per_minute::{MinuteCheck, PerMinute};
+pub use secret::Token;
+pub use sessions::{Session, Sessions};
+pub use tokens::Tokens;
