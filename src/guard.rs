@@ -11,7 +11,7 @@ use crate::ops::{
     Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, ListHolds, ListRules, Peek, Refund,
     Reserve, ReserveAcross, SetRule, Statement,
 };
-use crate::service::{Daily, Denials, Event, Health, PerMinute, Sessions, Tokens};
+use crate::service::{Cache, Daily, Denials, Event, Health, PerMinute, Sessions, Tokens};
 use crate::store::embedded::Embedded;
 use crate::store::redis::{MultiplexedConnection, RedisConfig, RedisStore, Target, escape_glob};
 use crate::store::{Clock, Store, SystemClock};
@@ -384,6 +384,12 @@ impl CostGuard {
     #[must_use]
     pub fn per_minute(&self, name: &str) -> PerMinute {
         PerMinute::new(Arc::clone(&self.engine), name)
+    }
+
+    /// Typed values with a TTL, shared by all processes, under keys that begin with `name`.
+    #[must_use]
+    pub fn cache(&self, name: &str) -> Cache {
+        Cache::new(Arc::clone(&self.engine), name)
     }
 
     /// Sessions of users: unguessable, stored as hashes, ended one by one or all at once.

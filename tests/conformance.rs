@@ -11,6 +11,8 @@
 mod adjust;
 #[path = "conformance/admit.rs"]
 mod admit;
+#[path = "conformance/cache.rs"]
+mod cache;
 #[path = "conformance/call.rs"]
 mod call;
 #[path = "conformance/charge.rs"]
@@ -128,7 +130,11 @@ impl Case {
 
 fn table() -> Vec<Case> {
     let simple = [charge::cases(), admit::cases(), count::cases(), peek::cases(), adjust::cases()];
-    simple.into_iter().chain([reserve::cases(), ends::cases(), window::cases(), keep::cases()]).flatten().collect()
+    simple
+        .into_iter()
+        .chain([reserve::cases(), ends::cases(), window::cases(), keep::cases(), cache::cases()])
+        .flatten()
+        .collect()
 }
 
 #[tokio::test]

@@ -3,6 +3,10 @@
 // Helpers beside the test functions fail the test like these do.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+#[path = "services/cache.rs"]
+mod cache;
+#[path = "services/compute.rs"]
+mod compute;
 #[path = "services/daily.rs"]
 mod daily;
 #[path = "services/sessions.rs"]

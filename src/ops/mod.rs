@@ -2,6 +2,7 @@
 
 mod adjust;
 mod admit;
+mod cache;
 mod charge;
 mod count;
 mod engine;
@@ -15,6 +16,7 @@ mod rule;
 mod rulings;
 mod window;
 
+pub(crate) use cache::{Lease, Text};
 pub(crate) use engine::Engine;
 pub(crate) use window::{Counters, Stand};
 

@@ -57,6 +57,22 @@ pub enum Op {
     SessionGet,
     /// Takes a one-time token.
     TokenConsume,
+    /// Reads a text and how long it lives.
+    CacheGet,
+    /// Gives the right to compute a value.
+    CacheLease,
+    /// Stores what was computed.
+    CacheFinish,
+    /// How long a key lives.
+    CacheLeft,
+    /// Gives a key another TTL.
+    CacheExpire,
+    /// Reads fields of a hash.
+    CacheHget,
+    /// Sets fields of a hash.
+    CacheHset,
+    /// Reads the generation of a tag.
+    CacheTag,
 }
 
 /// What one script takes and gives, in the words of its file's header.
@@ -81,7 +97,7 @@ pub struct Contract {
 
 impl Op {
     /// Every operation, in the order of their discriminants.
-    pub const ALL: [Op; 25] = [
+    pub const ALL: [Op; 33] = [
         Op::Charge,
         Op::Admit,
         Op::AdmitRate,
@@ -107,6 +123,14 @@ impl Op {
         Op::SessionCreate,
         Op::SessionGet,
         Op::TokenConsume,
+        Op::CacheGet,
+        Op::CacheLease,
+        Op::CacheFinish,
+        Op::CacheLeft,
+        Op::CacheExpire,
+        Op::CacheHget,
+        Op::CacheHset,
+        Op::CacheTag,
     ];
 
     /// Whether it changes anything.
@@ -366,6 +390,78 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         args: "claim, kept_ms",
         reply: &["TAKEN record", "NONE"],
         errors: "INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "cache_get",
+        purpose: "reads a text and how long it still lives.",
+        keys: "value",
+        args: "(none)",
+        reply: &["HIT left_ms text", "MISS"],
+        errors: "(none)",
+        flags: "flags=no-writes",
+    },
+    Contract {
+        name: "cache_lease",
+        purpose: "gives the right to compute a value to one who asks, unless the value is there.",
+        keys: "value, lock",
+        args: "token, lock_ttl_ms, force",
+        reply: &["HIT left_ms text", "LEASED", "BUSY left_ms"],
+        errors: "INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "cache_finish",
+        purpose: "stores what was computed under a lock that is still held, and gives the lock back.",
+        keys: "value, lock",
+        args: "token, text, ttl_ms",
+        reply: &["OK", "FENCED"],
+        errors: "INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "cache_left",
+        purpose: "how long a key of any type still lives.",
+        keys: "key",
+        args: "(none)",
+        reply: &["OK left_ms"],
+        errors: "(none)",
+        flags: "flags=no-writes",
+    },
+    Contract {
+        name: "cache_expire",
+        purpose: "gives a key of any type another TTL from now on.",
+        keys: "key",
+        args: "ttl_ms",
+        reply: &["OK found"],
+        errors: "INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "cache_hget",
+        purpose: "reads one field of a hash, or all.",
+        keys: "hash",
+        args: "[field]",
+        reply: &["HASH bytes... text", "MISS"],
+        errors: "(none)",
+        flags: "flags=no-writes",
+    },
+    Contract {
+        name: "cache_hset",
+        purpose: "sets fields of a hash and gives all of it a TTL from now on.",
+        keys: "hash",
+        args: "ttl_ms, fields_most, (field, value)...",
+        reply: &["OK added"],
+        errors: "INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "cache_tag",
+        purpose: "reads the generation of a tag, or begins one, and lets it live at least for a TTL.",
+        keys: "tag",
+        args: "fresh, ttl_ms",
+        reply: &["OK generation"],
+        errors: "CORRUPT INVALID",
         flags: "",
     },
 ];

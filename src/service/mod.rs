@@ -1,5 +1,6 @@
 //! What a process adds around the store.
 
+mod cache;
 mod daily;
 mod denials;
 mod events;
@@ -11,6 +12,7 @@ mod secret;
 mod sessions;
 mod tokens;
 
+pub use cache::{Cache, CacheFormat, CacheStats, Invalidated, OnTrouble, WarmProgress, Warmed};
 pub use daily::{Daily, DailyLimit, DailyStart, DailyState};
 pub(crate) use denials::Denials;
 pub use events::Event;
