@@ -3,7 +3,7 @@
 -- KEYS    rules, ruled
 -- ARGV    name, limit, until_ms, now_ms
 -- REPLY   OK
--- ERRORS  CORRUPT INVALID
+-- ERRORS  INVALID
 -- COST    TIME, an HGETALL, HSET or HDEL, PEXPIRE and SET
 
 -- `name` and `limit` are as in lib/ruled: a block has an empty limit. With an empty `until_ms` the rule is lifted. `ruled` is there

@@ -14,7 +14,7 @@ use crate::ops::{
 use crate::service::{Cache, Daily, Denials, Event, Health, PerMinute, Sessions, Tokens};
 use crate::store::embedded::Embedded;
 use crate::store::redis::{MultiplexedConnection, RedisConfig, RedisStore, Target, escape_glob};
-use crate::store::{Clock, Store, SystemClock};
+use crate::store::{Clock, Durability, Store, SystemClock};
 
 /// Charges, counts and checks on one store.
 ///
@@ -32,6 +32,7 @@ pub struct Builder {
     receipt_ttl: Duration,
     clock: Arc<dyn Clock>,
     denial_cache: usize,
+    durability: Option<Durability>,
 }
 
 impl Default for Builder {
@@ -43,6 +44,7 @@ impl Default for Builder {
             receipt_ttl: hours(24),
             clock: Arc::new(SystemClock),
             denial_cache: 0,
+            durability: None,
         }
     }
 }
@@ -84,6 +86,14 @@ impl Builder {
     #[must_use]
     pub fn denial_cache(mut self, capacity: usize) -> Self {
         self.denial_cache = capacity;
+        self
+    }
+
+    /// Lets charges and settlements wait until replicas have them, those of dropped holds too. Each can say otherwise. Default:
+    /// they do not wait.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
         self
     }
 
@@ -153,6 +163,7 @@ impl Builder {
         }
         let prefix = encode_prefix(&self.prefix)?;
         let mut engine = Engine::new(store, prefix, self.retention, self.receipt_ttl, self.clock);
+        engine.durability = self.durability;
         engine.denials = (self.denial_cache > 0).then(|| Denials::new(self.denial_cache));
         Ok(CostGuard { engine: Arc::new(engine) })
     }
@@ -204,7 +215,7 @@ impl CostGuard {
     /// # Errors
     /// As [`admit`](Self::admit).
     pub fn charge<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: impl Into<Amounts>) -> Charge<'a> {
-        Charge { request: self.request(policy, subject, amounts.into()), penalty: false }
+        Charge { request: self.request(policy, subject, amounts.into()), penalty: false, durability: None }
     }
 
     /// Takes `amounts` from the rates and counters of `policy` whatever the limits, and nothing of the meters that are not
@@ -213,7 +224,7 @@ impl CostGuard {
     /// # Errors
     /// As [`admit`](Self::admit).
     pub fn penalty<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: impl Into<Amounts>) -> Charge<'a> {
-        Charge { request: self.request(policy, subject, amounts.into()), penalty: true }
+        Charge { request: self.request(policy, subject, amounts.into()), penalty: true, durability: None }
     }
 
     /// Gives back `amounts` that were admitted and not used: counters down to zero at most, rates too.

@@ -367,6 +367,24 @@ fn open_holds_are_listed_with_age_amount_expiry_and_tags() {
 }
 
 #[test]
+fn a_hold_on_rates_and_open_calls_is_settled_with_what_it_took_from_them() {
+    let (dir, _) = policy();
+    let rates = dir.path().join("rates.toml").to_str().unwrap().to_owned();
+    let text = "[[limit]]\nscope = 'user'\nmeter = 'cost'\nlimit = '1.00'\nper = 'day'\n\
+                [[limit]]\nscope = 'user'\ntokens = 1000\nper = 'hour'\n\
+                [[limit]]\nscope = 'user'\nconcurrency = 1\n";
+    fs::write(&rates, text).unwrap();
+    reserve("rates", &rates, "a");
+    let settle = |more: &[&str]| {
+        let args = ["hold", "settle", "a", "--root", "rates", "--cost", "0.10", NOON[0], NOON[1]];
+        on_server(&[&args, more].concat())
+    };
+    settle(&[]).failed(1, "the hold covers tokens: give --amount tokens=N");
+    assert!(settle(&["--amount", "tokens=7"]).ok().starts_with("a is settled, on "));
+    reserve("rates", &rates, "b");
+}
+
+#[test]
 fn a_hold_is_shown_released_and_settled_by_its_id_once() {
     let (_dir, policy) = policy();
     reserve("one", &policy, "a");

@@ -25,13 +25,24 @@ mod ends;
 mod keep;
 #[path = "conformance/peek.rs"]
 mod peek;
+#[path = "conformance/rates.rs"]
+mod rates;
+#[path = "conformance/refund.rs"]
+mod refund;
 #[path = "conformance/reserve.rs"]
 mod reserve;
+#[path = "conformance/rules.rs"]
+mod rules;
+#[path = "conformance/soft.rs"]
+mod soft;
 mod support;
 #[path = "conformance/window.rs"]
 mod window;
 
+use std::collections::BTreeSet;
+
 use call::{Call, Words};
+use costguard::script::Op;
 use costguard::store::Reply;
 use support::{TestStore, every_store};
 
@@ -85,10 +96,12 @@ enum Ttl {
     Never,
     /// At this time, in milliseconds since the epoch.
     At(&'static str),
+    /// Within 5 s of this time: by the store's clock, to which no time was injected.
+    About(&'static str),
     /// This long after the store's now, in milliseconds. Where a time was injected scripts count from the last whole second.
     In(i64),
 }
-use Ttl::{At, In, Never};
+use Ttl::{About, At, In, Never};
 
 enum Step {
     /// A command behind the scripts' back.
@@ -130,22 +143,21 @@ impl Case {
 
 fn table() -> Vec<Case> {
     let simple = [charge::cases(), admit::cases(), count::cases(), peek::cases(), adjust::cases()];
-    simple
-        .into_iter()
-        .chain([reserve::cases(), ends::cases(), window::cases(), keep::cases(), cache::cases()])
-        .flatten()
-        .collect()
+    let limits = [rates::cases(), soft::cases(), rules::cases(), refund::cases()];
+    let services = [window::cases(), keep::cases(), cache::cases()];
+    simple.into_iter().chain([reserve::cases(), ends::cases()]).chain(limits).chain(services).flatten().collect()
 }
 
 #[tokio::test]
 async fn same_everywhere_replies_and_stored_state_byte_for_byte() {
     let stores = every_store().await;
-    let mut failures = Vec::new();
+    let (mut failures, mut seen) = (Vec::new(), BTreeSet::new());
     let table = table();
     for case in &table {
         let mut shapes: Option<Vec<String>> = None;
         for store in &stores {
             let outcome = play(case, store).await;
+            seen.extend(outcome.seen.iter().cloned());
             let shapes = shapes.get_or_insert_with(|| outcome.shapes.clone());
             if *shapes != outcome.shapes {
                 failures.push(format!("{}\n  embedded {shapes:?}\n  {} {:?}", case.name, store.name, outcome.shapes));
@@ -156,6 +168,20 @@ async fn same_everywhere_replies_and_stored_state_byte_for_byte() {
     }
     println!("{} cases on {} stores", table.len(), stores.len());
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    let missing: Vec<_> = promised().into_iter().filter(|answer| !seen.contains(answer)).collect();
+    assert!(missing.is_empty(), "no case has these answers: {missing:?}");
+}
+
+/// Every answer of every contract, as `admit GRANTED`, and every error, as `admit COSTGUARD_OVERFLOW`.
+fn promised() -> Vec<String> {
+    let of = |op: &Op| {
+        let contract = op.contract();
+        let replies = contract.reply.iter().filter_map(|reply| reply.split(' ').next().map(str::to_owned));
+        let errors =
+            contract.errors.split(' ').filter(|code| *code != "(none)").map(|code| format!("COSTGUARD_{code}"));
+        replies.chain(errors).map(|word| format!("{} {word}", contract.name)).collect::<Vec<_>>()
+    };
+    Op::ALL.iter().flat_map(of).collect()
 }
 
 #[derive(Default)]
@@ -163,6 +189,8 @@ struct Outcome {
     failures: Vec<String>,
     /// How each reply is built: which of its words are numbers and which are text.
     shapes: Vec<String>,
+    /// The first word of each reply after the script's name.
+    seen: Vec<String>,
 }
 
 async fn play(case: &Case, store: &TestStore) -> Outcome {
@@ -177,6 +205,8 @@ async fn play(case: &Case, store: &TestStore) -> Outcome {
             Step::Run(call, expected) => {
                 let reply = store.store.run(&call.script_call(&format!("{}{{c}}:", store.prefix))).await.unwrap();
                 let given = call.as_written(&words(&reply, &format!("{}{{c}}:", store.prefix)));
+                let word = given.trim_start_matches('!').split(' ').next().unwrap_or_default();
+                outcome.seen.push(format!("{} {word}", call.name()));
                 let now_s = (before_ms / 1000)..=(store.now_ms().await / 1000);
                 if !Words(expected).fit(&given, |now_ms| now_s.contains(&(now_ms / 1000))) {
                     outcome.failures.push(format!("  {call:?}\n    gives    {given}\n    and not  {expected}"));
@@ -204,6 +234,7 @@ async fn play(case: &Case, store: &TestStore) -> Outcome {
         let right = match (ttl, stored.expire_at_ms) {
             (Never, None) => true,
             (At(at), Some(given_ms)) => at.parse() == Ok(given_ms),
+            (About(at), Some(given_ms)) => at.parse::<i64>().unwrap().abs_diff(given_ms) <= 5000,
             (In(ms), Some(given_ms)) => {
                 (before_ms - 999 - slack_ms + ms..=after_ms + slack_ms + ms).contains(&given_ms)
             }

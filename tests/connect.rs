@@ -7,6 +7,8 @@ mod support;
 
 #[path = "connect/config.rs"]
 mod config;
+#[path = "connect/durability.rs"]
+mod durability;
 #[path = "connect/pool.rs"]
 mod pool;
 #[path = "connect/tls.rs"]

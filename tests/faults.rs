@@ -28,8 +28,11 @@ const CALL_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// A guard whose calls give up soon, and whose connections come back soon.
 async fn connect(url: &str) -> CostGuard {
-    let config = RedisConfig::from_url(url).unwrap().call_timeout(CALL_TIMEOUT).socket_timeout(CALL_TIMEOUT);
-    CostGuard::builder().connect_with(&config).await.unwrap()
+    CostGuard::builder().connect_with(&config(url)).await.unwrap()
+}
+
+fn config(url: &str) -> RedisConfig {
+    RedisConfig::from_url(url).unwrap().call_timeout(CALL_TIMEOUT).socket_timeout(CALL_TIMEOUT)
 }
 
 /// Several, each with connections of its own.

@@ -76,9 +76,13 @@ impl Running {
     }
 
     async fn in_front_of(model: Router, guard: &CostGuard, limit: &str) -> Self {
+        Self::with(policy(limit), model, guard).await
+    }
+
+    async fn with(policy: Policy, model: Router, guard: &CostGuard) -> Self {
         println!("on {}", guard.store().describe());
         let model_url: Uri = format!("{}/v1/chat/completions", serve(model).await).parse().unwrap();
-        let (guard, policy) = (guard.clone(), policy(limit));
+        let guard = guard.clone();
         let prices = PriceCatalogue::from_json(PRICES).unwrap();
         let gateway = Gateway { guard: guard.clone(), policy: policy.clone(), prices, model_url };
         let url = serve(router::router(gateway)).await;
@@ -94,6 +98,16 @@ impl Running {
         let request = Request::post(format!("{}/v1/chat/completions", self.url)).header("x-user", "alice");
         let request = request.body(Full::from(body.to_string())).unwrap();
         tokio::time::timeout(LIMIT, self.client.request(request)).await.unwrap().unwrap().map(Body::new)
+    }
+
+    /// Waits until probes say this: what one was told is good for a second.
+    async fn until_health_is(&self, status: u16) {
+        let becomes = async {
+            while self.health().await != status {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(2 * LIMIT, becomes).await.unwrap_or_else(|_| panic!("health is never {status}"));
     }
 
     async fn health(&self) -> u16 {
@@ -313,15 +327,126 @@ async fn a_stream_that_breaks_off_is_charged_what_was_observed() {
     }
 }
 
+/// The example's own policy, for a model that costs ten times a dollar: rates by the day, so that none runs dry while a test
+/// takes its time.
+fn own_policy() -> Policy {
+    let toml = include_str!("../examples/gateway.toml").replace("\"minute\"", "\"day\"");
+    Policy::from_toml(&toml.replace("\"0.05\"", "\"5000.00\"").replace("\"1.00\"", "\"9000.00\"")).unwrap()
+}
+
+/// Where a limit of the example's policy stands, by its meter and scope.
+async fn used_and_held(gateway: &Running, meter: &Meter) -> (i64, i64) {
+    let states = gateway.guard.peek(&gateway.policy, &alice()).await.unwrap();
+    let state = states.iter().find(|state| state.meter == *meter && state.scope.kind() == "user").unwrap();
+    (state.used, state.held)
+}
+
+async fn violated(response: Response<Body>) -> Value {
+    assert_eq!(response.status(), 429);
+    read_json(response).await["violated-policies"].take()
+}
+
+#[tokio::test]
+async fn money_rates_tokens_and_open_calls_are_one_decision_and_a_client_that_leaves_gives_its_place_back() {
+    for guard in guards().await {
+        let (model, mut streams) = scripted();
+        let gateway = Running::with(own_policy(), model, &guard).await;
+        let mut first = gateway.ask("polly wants", 100, true).await;
+        let mut first_stream = streams.recv().await.unwrap();
+        let fields = header(&first, "ratelimit").to_owned();
+        let expected = [
+            r#""user-cost-day@Europe/Berlin";r=3998000000;t="#,
+            r#""user-requests-rate/1d";r=4;t="#,
+            r#""user-tokens-rate/1d";r=19898;t="#,
+            r#""user-concurrency-open";r=1"#,
+        ];
+        assert!(expected.iter().all(|part| fields.contains(part)) && !fields.contains("global"), "{fields}");
+        let quotas = header(&first, "ratelimit-policy");
+        assert!(quotas.contains(r#""user-requests-rate/1d";q=20;w=86400, "#), "{quotas}");
+        assert!(quotas.contains(r#""user-concurrency-open";q=2;qu="concurrent-requests""#), "{quotas}");
+        assert_eq!(header(&first, "x-ratelimit-remaining-requests"), "4");
+        assert_eq!(header(&first, "x-ratelimit-remaining-tokens"), "19898");
+
+        let mut second = gateway.ask("polly wants", 100, true).await;
+        let mut second_stream = streams.recv().await.unwrap();
+        let third = gateway.ask("polly wants", 100, true).await;
+        assert_eq!(header(&third, "x-ratelimit-remaining-requests"), "3", "a refused call takes nothing");
+        assert!(header(&third, "retry-after").parse::<u64>().unwrap() > 0);
+        assert_eq!(violated(third).await, json!(["user-concurrency-open"]));
+
+        // The first client leaves after a word.
+        first_stream.send_data(word("polly ")).await.unwrap();
+        assert_eq!(first.frame().await.unwrap().unwrap().into_data().unwrap(), word("polly "));
+        drop(first);
+        let left = async {
+            while used_and_held(&gateway, &Meter::CONCURRENCY).await != (0, 1) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, left).await.expect("its place is free");
+        // Two tokens in and one out, beside what the second may use: at most some have leaked out meanwhile.
+        let (tokens, _) = used_and_held(&gateway, &Meter::TOKENS).await;
+        assert!((65..=105).contains(&tokens), "{tokens}");
+        let (cost, held) = used_and_held(&gateway, &Meter::COST).await;
+        assert_eq!((cost, held), (12_000_000_000, 1_002_000_000_000));
+
+        // Now there is room; both run to their end, and are settled by what the model bills.
+        let mut third = gateway.ask("polly wants", 100, true).await;
+        assert_eq!(third.status(), 200);
+        let mut third_stream = streams.recv().await.unwrap();
+        let billed =
+            r#"data: {"choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": 9, "total_tokens": 11}}"#;
+        for (stream, response) in [(&mut second_stream, &mut second), (&mut third_stream, &mut third)] {
+            stream.send_data(format!("{billed}\n\n").into()).await.unwrap();
+            assert!(response.frame().await.unwrap().unwrap().into_data().unwrap().starts_with(b"data: "));
+        }
+        drop((second_stream, third_stream));
+        read(second).await;
+        read(third).await;
+        assert_eq!(used_and_held(&gateway, &Meter::CONCURRENCY).await, (0, 0));
+        assert_eq!(used_and_held(&gateway, &Meter::COST).await, (196_000_000_000, 0));
+        let (tokens, _) = used_and_held(&gateway, &Meter::TOKENS).await;
+        assert!(tokens <= 25, "{tokens}");
+
+        // Three of five at once are used up: two more, one after the other, and no sixth.
+        for _ in 0..2 {
+            let response = gateway.ask("polly", 1, true).await;
+            assert_eq!(response.status(), 200);
+            drop(streams.recv().await.unwrap());
+            read(response).await;
+        }
+        let sixth = gateway.ask("polly", 1, true).await;
+        let wait_s: u64 = header(&sixth, "retry-after").parse().unwrap();
+        assert!((1..=86_400 / 20).contains(&wait_s), "{wait_s}");
+        assert_eq!(violated(sixth).await, json!(["user-requests-rate/1d"]));
+        assert_eq!(guard.holds(&alice()).await.unwrap().holds, []);
+    }
+}
+
+#[tokio::test]
+async fn more_tokens_than_ever_fit_are_refused_for_good() {
+    for guard in guards().await {
+        let gateway = Running::with(own_policy(), model::router(Duration::ZERO), &guard).await;
+        let response = gateway.ask("polly", 20_000, false).await;
+        assert_eq!((header(&response, "retry-after"), header(&response, "x-should-retry")), ("", "false"));
+        let problem = read_json(response).await;
+        assert_eq!(problem["limit"]["meter"], "cost", "{problem}");
+        assert_eq!(problem["violated-policies"], json!(["user-cost-day@Europe/Berlin", "user-tokens-rate/1d"]));
+        assert_eq!(gateway.ask("polly", 100, false).await.status(), 200);
+    }
+}
+
 #[tokio::test]
 async fn without_the_store_nothing_is_served_and_health_says_so() {
-    let server = Server::start();
+    let mut server = Server::start();
     let guard = CostGuard::connect(&server.url()).await.unwrap();
     let gateway = Running::start(&guard, "100.00").await;
     assert_eq!((gateway.health().await, gateway.ask("polly", 1, false).await.status().as_u16()), (200, 200));
-    drop(server);
+    server.kill();
     let response = gateway.ask("polly", 1, false).await;
     assert_eq!(response.status(), 503);
     assert_eq!(read_json(response).await["title"], "Service Unavailable");
-    assert_eq!(gateway.health().await, 503);
+    gateway.until_health_is(503).await;
+    server.restart();
+    gateway.until_health_is(200).await;
 }

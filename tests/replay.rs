@@ -110,7 +110,8 @@ fn json_has_every_promised_field() {
     assert_eq!(limits.len(), 3);
     for limit in limits {
         assert!(limit["used"].as_i64() <= limit["limit"].as_i64(), "{limit}");
-        assert!(limit["first_denied_at"].is_string(), "{limit}");
+        assert!(limit["first_denied_at"].as_str() <= limit["last_denied_at"].as_str(), "{limit}");
+        assert!(limit["first_denied_at"].is_string() && limit["longest_stretch"]["calls"].is_u64(), "{limit}");
     }
 }
 
@@ -122,7 +123,7 @@ fn a_limit_is_never_passed_and_starts_over_with_its_window() {
     let report = json(&folder.replay("log.csv", "", &["--decisions", &decisions]));
     assert_eq!(
         std::fs::read_to_string(decisions).unwrap(),
-        "line,decision,refused_by\n2,granted,\n3,granted,\n4,denied,1\n5,granted,\n"
+        "line,decision,refused_by,shadowed_by\n2,granted,,\n3,granted,,\n4,denied,1,\n5,granted,,\n"
     );
     assert_eq!(
         (report["spent_nanos"].as_i64(), report["refused_nanos"].as_i64()),
@@ -263,6 +264,117 @@ fn real_data_costs_exactly_what_it_costs_and_both_stores_decide_the_same_on_ever
             assert_eq!(report["spent_nanos"].as_i64(), Some(spent_nanos));
         }
     }
+}
+
+/// Every kind of limit there is. The sample's calls come minutes apart, so rates are by the hour.
+const MIXED: &str = "\
+    [[limit]]\nscope = 'user'\nmeter = 'cost'\nlimit = '0.50'\nper = 'day'\noverdraft = '0.05'\nwarn_at = [0.5, 0.9]\n\
+    [[limit]]\nscope = 'user'\nrequests = 4\nper = 'hour'\nburst = 2\n\
+    [[limit]]\nscope = 'model'\nmeter = 'tokens'\nlimit = 90000\nper = '2h'\nalgorithm = 'sliding'\n\
+    [[limit]]\nscope = 'user'\nmeter = 'requests'\nlimit = 4\nper = '90m'\nalgorithm = 'log'\n\
+    [[limit]]\nscope = 'user'\ntokens = 40000\nper = 'hour'\n\
+    [[limit]]\nscope = 'global'\nmeter = 'requests'\nlimit = 6\nper = 'hour'\nmode = 'shadow'\n";
+
+const CALLS_AT_ONCE: &str = "[[limit]]\nscope = 'user'\nconcurrency = 1\n";
+
+fn sample_against(policy: &str) -> [&str; 5] {
+    ["examples/sample-log.csv", "--policy", policy, "--prices", "examples/prices.json"]
+}
+
+#[test]
+fn embedded_and_server_decide_the_same_by_limits_of_every_kind() {
+    let folder = Folder::new("1");
+    let policy = folder.path("policy.toml");
+    folder.write("policy.toml", MIXED);
+    let [report, _] = same_decisions(&sample_against(&policy), 169);
+    for limit in report["limits"].as_array().unwrap() {
+        let refused = limit["denied"].as_u64().unwrap() + limit["shadowed"].as_u64().unwrap();
+        assert!(refused > 0, "every limit has a say: {limit}");
+    }
+    folder.write("policy.toml", &[MIXED, CALLS_AT_ONCE].concat());
+    let args: Vec<_> = sample_against(&policy).into_iter().chain(["--reserve", "--latency", "10min"]).collect();
+    let [report, server] = same_decisions(&args, 169);
+    let calls = &report["limits"][6];
+    assert!(calls["denied"].as_u64() > Some(0) && calls["used"] == 1, "{calls}");
+    assert_eq!(calls["denied"], calls["denied_by_holds"], "nothing else stands in its way: {calls}");
+    assert_eq!(report["reserve"], server["reserve"]);
+}
+
+#[test]
+fn a_report_says_which_limit_bound_when_in_words_as_well() {
+    let folder = Folder::new("1");
+    let policy = folder.path("policy.toml");
+    folder.write("policy.toml", &[MIXED, CALLS_AT_ONCE].concat());
+    let more = ["--reserve", "--latency", "10min", "--estimate-factor", "1.5"];
+    let table = stdout(&replay(sample_against(&policy).into_iter().chain(more)));
+    let (table, _) = table.trim_end().rsplit_once('\n').expect("several lines");
+    let table = table.replace(&policy, "policy.toml");
+    let table: Vec<&str> = table.lines().map(str::trim_end).collect();
+    insta::assert_snapshot!(table.join("\n"));
+}
+
+/// A call every minute, of 0.10 and 100 tokens each.
+fn minutely(calls: u32) -> String {
+    let rows = (0..calls).map(|call| format!("{},alice,m,100,0\n", 1_700_000_040 + call * 60));
+    ["ts,user,model,input_tokens,output_tokens\n".to_owned()].into_iter().chain(rows).collect()
+}
+
+#[test]
+fn a_limit_that_bound_says_how_often_when_and_how_long_in_one_stretch() {
+    let folder = Folder::new("1");
+    // One leaks out every 6 minutes: calls 0, 1, 6, 12 and so on fit. The day allows five calls, and refuses for longer.
+    folder.write(
+        "policy.toml",
+        "[[limit]]\nscope = 'user'\nrequests = 10\nper = 'hour'\nburst = 2\n\
+         [[limit]]\nscope = 'user'\nmeter = 'cost'\nlimit = '0.50'\nper = 'day'\nwarn_at = [0.6]\n",
+    );
+    folder.write("log.csv", &minutely(30));
+    let report = json(&folder.replay("log.csv", "", &[]));
+    let (rate, day) = (&report["limits"][0], &report["limits"][1]);
+    assert_eq!((report["granted"].as_u64(), report["denied"].as_u64()), (Some(5), Some(25)));
+    // Call 24 and the 5 after it are the day's; the rate refuses nothing of the bucket that nobody fills any more.
+    assert_eq!((day["denied"].as_u64(), day["bound"].as_u64()), (Some(11), Some(11)));
+    assert_eq!(day["longest_stretch"]["calls"].as_u64(), Some(11));
+    assert_eq!(
+        (&day["first_denied_at"], &day["last_denied_at"]),
+        (&day["longest_stretch"]["from"], &day["longest_stretch"]["until"])
+    );
+    assert_eq!(rate["longest_stretch"]["calls"].as_u64(), Some(5));
+    assert_eq!((&rate["used"], &rate["burst"]), (&2.into(), &2.into()));
+    assert_eq!(rate["denied"].as_u64().unwrap() + day["bound"].as_u64().unwrap(), 25 + 5);
+    let warning = &day["warnings"][0];
+    assert_eq!((&warning["at"], &warning["crossed"]), (&"60%".into(), &1.into()));
+    let hours: Vec<_> =
+        report["busiest_hours"].as_array().unwrap().iter().map(|hour| hour["requests"].as_u64().unwrap()).collect();
+    assert_eq!(hours, [30]);
+}
+
+#[test]
+fn a_limit_in_shadow_mode_refuses_nothing_and_says_what_it_would_have() {
+    let folder = Folder::new("1");
+    folder.write(
+        "policy.toml",
+        "[[limit]]\nscope = 'user'\nmeter = 'requests'\nlimit = 4\nper = 'day'\nmode = 'shadow'\n",
+    );
+    folder.write("log.csv", &minutely(6));
+    let decisions = folder.path("decisions.csv");
+    let report = json(&folder.replay("log.csv", "", &["--decisions", &decisions]));
+    let limit = &report["limits"][0];
+    assert_eq!((report["granted"].as_u64(), &limit["denied"], &limit["shadowed"]), (Some(6), &0.into(), &2.into()));
+    assert_eq!((&limit["mode"], &limit["longest_stretch"]["calls"]), (&"shadow".into(), &2.into()));
+    let decisions = std::fs::read_to_string(decisions).unwrap();
+    assert!(decisions.ends_with("5,granted,,\n6,granted,,1\n7,granted,,1\n"), "{decisions}");
+}
+
+#[test]
+fn calls_open_at_once_need_an_end() {
+    let folder = Folder::new("1");
+    folder.write("policy.toml", CALLS_AT_ONCE);
+    folder.write("log.csv", OVERLAPPING);
+    let error = failure(&folder.replay("log.csv", "", &[]));
+    assert!(error.contains("user concurrency open") && error.contains("add --reserve"), "{error}");
+    let report = json(&folder.replay("log.csv", "", &["--reserve"]));
+    assert_eq!((report["granted"].as_u64(), report["limits"][0]["denied"].as_u64()), (Some(2), Some(1)));
 }
 
 /// Replays on the embedded engine and on a server, compares every decision, and gives both reports.

@@ -1,18 +1,17 @@
 //! The gateway: reads a call, reserves the most it can cost, has it made, and settles what it did cost.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Extension, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use costguard::http::{BudgetLayer, Gate, Rejection, SharedHold, subject_from_headers};
-use costguard::{Amounts, CostGuard, Counter, Estimate, Limit, Meter, Policy, PriceCatalogue, Subject, Usage, Window};
+use axum::response::Response;
+use axum::routing::post;
+use costguard::http::{BudgetLayer, Gate, HealthService, Rejection, SharedHold, subject_from_headers};
+use costguard::{Amounts, CostGuard, Estimate, Policy, PriceCatalogue, Usage};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
@@ -23,7 +22,6 @@ use crate::model::{count_tokens, prompt};
 /// The most a model may answer when the client does not say.
 const DEFAULT_MAX_TOKENS: u64 = 1024;
 const MAX_BODY_BYTES: usize = 1 << 20;
-const HEALTH_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the gateway stands on.
 pub(crate) struct Gateway {
@@ -36,7 +34,6 @@ pub(crate) struct Gateway {
 
 #[derive(Clone)]
 struct Shared {
-    guard: CostGuard,
     prices: Arc<PriceCatalogue>,
     model_url: Uri,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -53,12 +50,14 @@ struct Call {
     request: Value,
 }
 
-/// `POST /v1/chat/completions` for the user in the header `x-user`, and `GET /health`.
+/// `POST /v1/chat/completions` for the user in the header `x-user`, `GET /health`, and
+/// `GET /health/redis`.
 pub(crate) fn router(gateway: Gateway) -> Router {
     let Gateway { guard, policy, prices, model_url } = gateway;
     let prices = Arc::new(prices);
     let client = Client::builder(TokioExecutor::new()).build_http();
-    let shared = Shared { guard: guard.clone(), prices: prices.clone(), model_url, client };
+    let health = HealthService::new(guard.clone());
+    let shared = Shared { prices: prices.clone(), model_url, client };
 
     // A real gateway reads the user from a key or a token that it checks.
     let gate = Gate::new(guard, policy, subject_from_headers("gateway", [("user", "x-user")]));
@@ -70,8 +69,9 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/chat/completions", post(complete))
         .layer(budget)
         .layer(middleware::from_fn(read_call))
-        .route("/health", get(health))
         .with_state(shared)
+        .route_service("/health/redis", health.store())
+        .route_service("/health", health)
 }
 
 /// Reads the body before the budget is asked, for the estimate depends on it.
@@ -183,19 +183,6 @@ impl Tally {
             Ok(cost) => self.hold.observe(Amounts::cost(cost).tokens(self.usage.total_tokens())),
             Err(err) => tracing::error!(error = %err, "the usage has no price; charging what was observed before"),
         }
-    }
-}
-
-/// 200 while the store answers, else 503.
-async fn health(State(shared): State<Shared>) -> Response {
-    let look = async {
-        let counter = Counter::new("global", Meter::REQUESTS, Window::total());
-        let policy = Policy::new([Limit::count_only(counter)])?;
-        shared.guard.peek(&policy, &Subject::new("health")).await
-    };
-    match tokio::time::timeout(HEALTH_LIMIT, look).await {
-        Ok(Ok(_)) => Json(json!({"status": "ok"})).into_response(),
-        _ => respond(Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer")),
     }
 }
 

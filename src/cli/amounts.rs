@@ -65,7 +65,8 @@ pub(crate) fn check(counted: &[&Meter], given: &[Meter], who: &str) -> anyhow::R
             "nothing here counts {meter}, so that amount would be lost; leave it out, or add a limit on it to the policy"
         );
     }
-    match counted.iter().find(|meter| **meter != &Meter::REQUESTS && !given.contains(meter)) {
+    let told = |meter: &Meter| given.contains(meter) || [Meter::REQUESTS, Meter::CONCURRENCY].contains(meter);
+    match counted.iter().find(|meter| !told(meter)) {
         Some(meter) if **meter == Meter::COST => {
             bail!("{who} cost: give --cost DOLLARS (0 if there is none)")
         }

@@ -18,6 +18,7 @@ mod statement;
 mod states;
 mod target;
 mod time;
+mod top;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ enum Command {
     Peek(peek::PeekArgs),
     Statement(statement::StatementArgs),
     Holds(holds::HoldsArgs),
+    Top(top::TopArgs),
     Hold(hold::HoldArgs),
     Limit(limit::LimitArgs),
     Block(block::BlockArgs),
@@ -59,6 +61,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             Command::Peek(args) => peek::run(args).await.map(done),
             Command::Statement(args) => statement::run(args).await.map(done),
             Command::Holds(args) => holds::run(args).await.map(done),
+            Command::Top(args) => top::run(args).await.map(done),
             Command::Hold(args) => hold::run(args).await.map(done),
             Command::Limit(args) => limit::run(args).await.map(done),
             Command::Block(args) => block::block(args).await.map(done),

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
 
+/// An hour in milliseconds.
+pub(crate) const HOUR_MS: i64 = 3_600_000;
+
 /// Reads a timestamp into milliseconds since the Unix epoch; finer digits are cut off.
 ///
 /// Taken: RFC 3339; a date and time with a space or `T` between them, with or without a zone (none means UTC), with
@@ -34,7 +37,7 @@ pub(crate) fn parse_duration_ms(text: &str, plain_unit_ms: Option<i64>) -> Optio
         "ms" => 1,
         "s" | "sec" => 1_000,
         "m" | "min" => 60_000,
-        "h" => 3_600_000,
+        "h" => HOUR_MS,
         "d" => 86_400_000,
         _ => return None,
     };

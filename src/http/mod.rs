@@ -51,11 +51,14 @@
 //! | 500 | a stored value is corrupt, or layer and policy do not fit; the log says which | no more than that |
 //!
 //! The bodies are problems by RFC 9457, `application/problem+json`. That of a 429 is of the draft's type `quota-exceeded`.
+//!
+//! [`HealthService`] answers the probes of the platform.
 
 mod body;
 mod budget;
 mod fields;
 mod gate;
+mod health;
 mod hold;
 mod problem;
 mod rate_limit;
@@ -64,6 +67,7 @@ mod subject;
 pub use body::ResponseBody;
 pub use budget::{Budget, BudgetLayer, Unobserved};
 pub use gate::{Gate, WhenAway};
+pub use health::HealthService;
 pub use hold::SharedHold;
 pub use problem::Rejection;
 pub use rate_limit::{RateLimit, RateLimitLayer};

@@ -5,11 +5,11 @@ use super::request::{Request, request};
 use crate::error::{Error, Result};
 use crate::model::{LimitState, Per};
 use crate::script::{self, Op};
-use crate::store::ScriptCall;
+use crate::store::{Durability, ScriptCall};
 
 request! {
     /// A charge, made by [`CostGuard::charge`](crate::CostGuard::charge) or [`penalty`](crate::CostGuard::penalty).
-    Charge { penalty: bool } -> Charged
+    Charge { penalty: bool, durability: Option<Durability> } -> Charged
 }
 
 /// What was charged.
@@ -20,9 +20,17 @@ pub struct Charged {
     pub limits: Vec<LimitState>,
     /// Whether this is the stored answer to an operation id that was used before.
     pub replayed: bool,
+    /// How many replicas have it too, where they were [waited for](Charge::durability): fewer than that when the time was over.
+    pub replicas: Option<u64>,
 }
 
 impl Charge<'_> {
+    /// Waits until replicas have the charge. Default: the guard's, and that is not to wait.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
     fn call(&self, now_ms: i64) -> Result<(Plan, ScriptCall)> {
         let Request { engine, policy, subject, amounts, .. } = &self.request;
         let amount = |meter: &_| if self.penalty { amounts.of_or(meter, 0) } else { amounts.of(meter) };
@@ -49,12 +57,14 @@ impl Charge<'_> {
 
     async fn run(self) -> Result<Charged> {
         let engine = self.request.engine;
-        let (plan, mut answer) = engine.run(self.request.at_ms()?, |now_ms| self.call(now_ms)).await?;
+        let (plan, mut answer) = engine
+            .run_waiting(self.request.at_ms()?, self.durability.or(engine.durability), |now_ms| self.call(now_ms))
+            .await?;
         answer.expect("OK")?;
         let limits = plan.charged(&mut answer)?;
         if !answer.replayed {
             engine.events.tell(&limits);
         }
-        Ok(Charged { limits, replayed: answer.replayed })
+        Ok(Charged { limits, replayed: answer.replayed, replicas: answer.replicas })
     }
 }

@@ -10,7 +10,7 @@ use super::rulings::RuledRoots;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Denial;
 use crate::service::{Denials, Events, LossWatch};
-use crate::store::{Clock, Reply, ScriptCall, Store};
+use crate::store::{Clock, Durability, Reply, ScriptCall, Store};
 
 /// How often a call is named anew when the store says that its windows are not the current ones. Once sets the clock
 /// right; more can only be needed by windows shorter than a round trip.
@@ -46,6 +46,8 @@ pub(crate) struct Engine {
     pub(crate) endings: Endings,
     /// Whether the store has lost its data, where it can.
     pub(crate) loss: Option<Arc<LossWatch>>,
+    /// How safe charges and settlements should be unless they say otherwise.
+    pub(crate) durability: Option<Durability>,
 }
 
 /// A reply: a line of words, read one by one. The first is its status.
@@ -55,6 +57,8 @@ pub(crate) struct Answer {
     at: usize,
     /// Whether this is the stored answer to an operation id.
     pub(crate) replayed: bool,
+    /// How many replicas have what was written, where they were waited for.
+    pub(crate) replicas: Option<u64>,
 }
 
 /// What a call was planned with, as far as the engine needs to know it.
@@ -105,6 +109,7 @@ impl Engine {
             rules,
             endings,
             loss,
+            durability: None,
         }
     }
 
@@ -115,10 +120,20 @@ impl Engine {
         at_ms: Option<i64>,
         name: impl Fn(i64) -> Result<(P, ScriptCall)>,
     ) -> Result<(P, Answer)> {
+        self.run_waiting(at_ms, None, name).await
+    }
+
+    /// The same, and waits for replicas where it should.
+    pub(crate) async fn run_waiting<P: Rooted>(
+        &self,
+        at_ms: Option<i64>,
+        durability: Option<Durability>,
+        name: impl Fn(i64) -> Result<(P, ScriptCall)>,
+    ) -> Result<(P, Answer)> {
         let mut now_ms = at_ms.unwrap_or_else(|| self.now_ms());
         for _ in 0..MOST_STALE {
             let (plan, call) = name(now_ms)?;
-            let mut answer = self.run_unclocked(&call).await?;
+            let mut answer = self.send(&call, durability).await?;
             match answer.status() {
                 "STALE" => {}
                 // The script asks which of them concern the request; the call is made anew, knowing that there are some.
@@ -168,10 +183,16 @@ impl Engine {
 
     /// Runs a call that needs no window.
     pub(crate) async fn run_unclocked(&self, call: &ScriptCall) -> Result<Answer> {
+        self.send(call, None).await
+    }
+
+    pub(crate) async fn send(&self, call: &ScriptCall, durability: Option<Durability>) -> Result<Answer> {
         if let Some(loss) = &self.loss {
             loss.tick();
         }
-        Answer::read(self.store.run(call).await?)
+        let Some(durability) = durability else { return Answer::read(self.store.run(call).await?) };
+        let (reply, replicas) = Box::pin(self.store.run_durably(call, durability)).await?;
+        Ok(Answer { replicas: Some(replicas), ..Answer::read(reply)? })
     }
 
     /// Whether this write should look after TTLs: `1` now and then, otherwise empty.
@@ -189,7 +210,7 @@ impl Answer {
         match reply {
             Reply::Text(line) => {
                 let at = if line.starts_with("REPLAY ") { "REPLAY ".len() } else { 0 };
-                Ok(Self { line, at, replayed: at > 0 })
+                Ok(Self { line, at, replayed: at > 0, replicas: None })
             }
             Reply::Error(text) => Err(script_error(&text)),
             other => Err(unexpected(&format!("{other:?}"))),

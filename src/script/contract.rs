@@ -308,7 +308,7 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         keys: "rules, ruled",
         args: "name, limit, until_ms, now_ms",
         reply: &["OK"],
-        errors: "CORRUPT INVALID",
+        errors: "INVALID",
         flags: "",
     },
     Contract {

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::script;
 use crate::store::Store;
 use crate::store::embedded::Embedded;
-use crate::store::redis::{MultiplexedConnection, PoolUse, RedisStore};
+use crate::store::redis::{BreakerState, MultiplexedConnection, PoolUse, RedisStore};
 
 /// The longest that a look takes.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -40,10 +40,12 @@ pub struct Health {
     pub pool: Option<PoolUse>,
     /// When this guard noticed that the store had lost its data, in milliseconds since the epoch; `None` when it has not.
     pub data_lost_ms: Option<i64>,
+    /// Whether calls are sent, or refused because nobody answers; an embedded store has no breaker.
+    pub breaker: Option<BreakerState>,
 }
 
 /// Whether a store serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum HealthStatus {
@@ -106,6 +108,7 @@ impl Health {
             scripts: None,
             pool: None,
             data_lost_ms: None,
+            breaker: None,
         };
         let deadline = Instant::now() + LIMIT;
         let any: &dyn Any = store;
@@ -134,6 +137,7 @@ impl Health {
         let connection = store.raw_by(deadline).await;
         let pool = store.usage();
         self.pool = Some(pool);
+        self.breaker = Some(store.breaker());
         // From four fifths on a burst would have to wait.
         if pool.calls * 5 >= pool.calls_most * 4 && pool.calls_most > 0 {
             self.degrade(format!("{} of {} calls at a time are under way", pool.calls, pool.calls_most));

@@ -1,6 +1,7 @@
 //! Where scripts run: one small trait, an embedded engine and Redis behind it.
 
 mod clock;
+mod durability;
 pub mod embedded;
 pub mod redis;
 
@@ -10,6 +11,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use durability::Durability;
 
 use crate::error::Result;
 use crate::script::Script;
@@ -47,6 +49,9 @@ pub enum Reply {
 /// The future of [`Store::run`].
 pub type RunFuture<'a> = Pin<Box<dyn Future<Output = Result<Reply>> + Send + 'a>>;
 
+/// The future of [`Store::run_durably`].
+pub type DurableFuture<'a> = Pin<Box<dyn Future<Output = Result<(Reply, u64)>> + Send + 'a>>;
+
 /// The keys that [`Store::keys`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
@@ -68,6 +73,15 @@ pub trait Store: Any + fmt::Debug + Send + Sync {
     /// `Store` when the store refused to run it, `Invalid` when its keys lie in several slots of a cluster. What the
     /// script itself answers, errors too, is a [`Reply`].
     fn run<'a>(&'a self, call: &'a ScriptCall) -> RunFuture<'a>;
+
+    /// Runs one call, and waits for replicas; gives how many have it too. A store without any gives 0.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    fn run_durably<'a>(&'a self, call: &'a ScriptCall, durability: Durability) -> DurableFuture<'a> {
+        let _ = durability;
+        Box::pin(async move { Ok((self.run(call).await?, 0)) })
+    }
 
     /// Looks through every key of the store for those that begin with `prefix`, and gives `most` of them at most. For
     /// people who look for something: its time grows with all that the store holds, whomever it belongs to. Keys that are

@@ -1,7 +1,5 @@
 //! The scripts of the cache: what is stored as the value `b` under the lock `l`.
 
-use costguard::script::Op;
-
 use super::call::raw;
 use super::*;
 

@@ -11,6 +11,12 @@ pub(crate) struct Call {
     op: Op,
     window: (String, String),
     counters: Vec<(String, Vec<String>)>,
+    /// Rates and marks of warnings: their keys, and four arguments each.
+    states: Vec<(String, Vec<String>)>,
+    /// When the rates that are corrected were taken from.
+    taken_us: Option<String>,
+    /// What the rules are asked; empty for nothing.
+    asked: String,
     /// Arguments that belong to no counter.
     rest: Vec<String>,
     now_ms: String,
@@ -26,6 +32,9 @@ fn call(op: Op, counters: Vec<(String, Vec<String>)>, rest: &[&str]) -> Call {
         op,
         window: (ALWAYS.0.to_owned(), ALWAYS.1.to_owned()),
         counters,
+        states: Vec::new(),
+        taken_us: None,
+        asked: String::new(),
         rest: owned(rest),
         now_ms: String::new(),
         touch: false,
@@ -115,12 +124,37 @@ pub(crate) fn hold() -> Call {
     call(Op::Hold, Vec::new(), &[])
 }
 
+/// Gives back of counters, as `(name, amount)`, what was taken at `taken_us`.
+pub(crate) fn refund(counters: &[(&str, &str)], taken_us: &str) -> Call {
+    let counters = counters.iter().map(|(key, amount)| ((*key).to_owned(), owned(&[amount])));
+    call(Op::Refund, counters.collect(), &[]).taken(taken_us)
+}
+
+/// A rule under the root: `limit` is empty for a block, `until_ms` to lift it.
+pub(crate) fn rule(name: &str, limit: &str, until_ms: &str) -> Call {
+    call(Op::Rule, vec![("rules".to_owned(), Vec::new()), ("ruled".to_owned(), Vec::new())], &[name, limit, until_ms])
+}
+
+pub(crate) fn rules() -> Call {
+    call(Op::Rules, vec![("rules".to_owned(), Vec::new())], &[])
+}
+
+/// One rate alone, by the store's clock, of which this much is taken.
+pub(crate) fn admit_rate(amount: &str, limit: &str, span_us: &str, burst: &str) -> Call {
+    raw(Op::AdmitRate, &["s", "ruled"], &[amount, limit, span_us, burst])
+}
+
 /// Any keys and arguments.
 pub(crate) fn raw(op: Op, keys: &[&str], args: &[&str]) -> Call {
     Call { raw: Some((owned(keys), owned(args))), ..call(op, Vec::new(), &[]) }
 }
 
 impl Call {
+    /// The script's name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.op.contract().name
+    }
+
     pub(crate) fn window(mut self, latest_start_ms: &str, earliest_end_ms: &str) -> Self {
         self.window = (latest_start_ms.to_owned(), earliest_end_ms.to_owned());
         self
@@ -128,6 +162,24 @@ impl Call {
 
     pub(crate) fn at(mut self, now_ms: &str) -> Self {
         now_ms.clone_into(&mut self.now_ms);
+        self
+    }
+
+    /// With a rate, or a mark of warnings: `how` is the burst, `sliding`, `log` or `warn`.
+    pub(crate) fn state(mut self, key: &str, amount: &str, limit: &str, span_us: &str, how: &str) -> Self {
+        self.states.push((key.to_owned(), owned(&[amount, limit, span_us, how])));
+        self
+    }
+
+    /// Corrects the rates that follow, from which it was taken then.
+    pub(crate) fn taken(mut self, taken_us: &str) -> Self {
+        self.taken_us = Some(taken_us.to_owned());
+        self
+    }
+
+    /// Asks the rules, a line each.
+    pub(crate) fn asks(mut self, asked: &str) -> Self {
+        asked.clone_into(&mut self.asked);
         self
     }
 
@@ -159,13 +211,19 @@ impl Call {
         let (now, touch) = (time(&self.now_ms), if self.touch { "1".to_owned() } else { String::new() });
         let receipt: Vec<_> =
             self.receipt.iter().flat_map(|(_, ttl, fingerprint)| [ttl.clone(), fingerprint.clone()]).collect();
-        let has_options = !self.now_ms.is_empty() || self.touch || self.receipt.is_some();
+        let has_options = !self.now_ms.is_empty() || self.touch || self.receipt.is_some() || !self.asked.is_empty();
+        // `asked` comes last.
         let options = |blank: usize| {
             let mut options = vec![now.clone(), touch.clone()];
             options.extend(receipt.iter().cloned());
             options.resize(blank, String::new());
+            if !self.asked.is_empty() {
+                options[blank - 1] = self.asked.clone();
+            }
             options.into_iter().filter(move |_| has_options)
         };
+        let states = || self.states.iter().flat_map(|(_, args)| args.clone());
+        let corrections = || self.taken_us.iter().cloned().chain(states());
         // `expiries, (amount, limit)...` from `(amount, expiry, limit)`.
         let limits = || {
             let expiries = own(1)
@@ -181,19 +239,22 @@ impl Call {
             Op::Charge => {
                 args.extend(span());
                 args.extend(self.counters.iter().flat_map(|(_, args)| args.clone()));
-                args.extend(options(5));
+                args.extend(states().chain(options(5)));
             }
             Op::Admit => {
                 args.push(letters());
-                args.extend(span().into_iter().chain(limits()).chain(options(5)));
+                if !self.counters.is_empty() {
+                    args.extend(span().into_iter().chain(limits()));
+                }
+                args.extend(states().chain(options(5)));
             }
             Op::Reserve => {
                 args.push(letters());
-                args.extend(span().into_iter().chain(limits()).chain(rest()).chain(options(3)));
+                args.extend(span().into_iter().chain(limits()).chain(states()).chain(rest()).chain(options(3)));
             }
             Op::Peek => {
                 args.push(letters());
-                args.extend(span().into_iter().chain(options(2)));
+                args.extend(span().into_iter().chain(states()).chain(options(2)));
             }
             Op::Count => args.extend(rest().chain(receipt)),
             Op::Adjust => {
@@ -206,17 +267,27 @@ impl Call {
             }
             Op::Settle => {
                 args.push(letters());
-                args.extend(rest().chain([now]).chain(own(0)).chain(own(1)));
+                args.extend(rest().chain([now]).chain(own(0)).chain(own(1)).chain(corrections()));
             }
             Op::Release => {
                 args.push(letters());
                 args.extend(rest().chain(own(0)));
+                if self.taken_us.is_some() {
+                    args.push(now);
+                    args.extend(corrections());
+                }
             }
             Op::Extend => args.extend(rest().chain([self.now_ms.clone()]).chain(own(0))),
             Op::Grow => {
                 args.push(letters());
-                args.extend(self.rest[..2].iter().cloned().chain(limits()));
+                args.extend(self.rest[..2].iter().cloned().chain(limits()).chain(states()));
                 args.extend([now, self.rest[2].clone()]);
+            }
+            Op::Refund => {
+                args.push(letters());
+                args.extend(own(0).chain(states()).chain([now]).chain(self.taken_us.clone()));
+                args.extend(receipt);
+                args.resize(self.counters.len() + 4 * self.states.len() + 5, String::new());
             }
             _ => args.extend(rest().chain((!self.now_ms.is_empty()).then(|| self.now_ms.clone()))),
         }
@@ -230,12 +301,22 @@ impl Call {
         let receipt = || self.receipt.iter().map(|(key, _, _)| key.clone());
         let hold = || std::iter::once("h".to_owned());
         let ruled = || std::iter::once("ruled".to_owned());
+        let states = || self.states.iter().map(|(key, _)| key.clone());
+        let rules = || (!self.asked.is_empty()).then(|| "rules".to_owned());
         match self.op {
-            Op::Admit => counters().chain(held()).chain(ruled()).chain(receipt()).chain(holds()).collect(),
-            Op::Peek => counters().chain(ruled()).chain(holds()).collect(),
-            Op::Reserve => counters().chain(held()).chain(ruled()).chain(hold()).chain(holds()).collect(),
-            Op::Settle | Op::Grow => counters().chain(held()).chain(hold()).chain(holds()).collect(),
-            Op::Release => held().chain(hold()).chain(holds()).collect(),
+            Op::Admit => {
+                let before = counters().chain(held()).chain(states()).chain(ruled()).chain(receipt());
+                before.chain(holds()).chain(rules()).collect()
+            }
+            Op::Charge | Op::Refund => counters().chain(states()).chain(receipt()).collect(),
+            Op::Peek => counters().chain(states()).chain(ruled()).chain(holds()).chain(rules()).collect(),
+            Op::Reserve => {
+                let before = counters().chain(held()).chain(states()).chain(ruled());
+                before.chain(hold()).chain(holds()).chain(rules()).collect()
+            }
+            Op::Settle => counters().chain(held()).chain(hold()).chain(holds()).chain(states()).collect(),
+            Op::Grow => counters().chain(held()).chain(states()).chain(hold()).chain(holds()).collect(),
+            Op::Release => held().chain(hold()).chain(holds()).chain(states()).collect(),
             Op::Extend | Op::Hold => hold().chain(holds()).collect(),
             _ => counters().chain(receipt()).collect(),
         }
@@ -253,6 +334,10 @@ impl Call {
             (_, ["REPLAY", ..]) => format!("REPLAY {}", self.as_written(&given["REPLAY ".len()..])),
             (_, ["STALE", seconds]) => format!("STALE {seconds}000"),
             (Op::Admit, ["GRANTED", _, _, "-", "-", rest @ ..]) => format!("GRANTED {}", rest.join(" ")),
+            (Op::AdmitRate, ["GRANTED", seconds, us, rest @ ..]) => {
+                format!("GRANTED {} {}", ms(seconds, us), rest.join(" "))
+            }
+            (Op::AdmitRate, ["RULED", seconds]) => format!("RULED {seconds}000"),
             (Op::Reserve, ["GRANTED", seconds, us, bucket, part, "-", rest @ ..]) => {
                 format!("GRANTED {} {bucket} {part} {}", ms(seconds, us), rest.join(" "))
             }

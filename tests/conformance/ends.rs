@@ -1,6 +1,6 @@
 //! What becomes of a hold: `settle`, `release`, `extend`, `grow`, and `hold`, which reads it.
 
-use super::call::{Call, extend, grow, hold, release, settle, settle_as};
+use super::call::{Call, extend, grow, hold, raw, release, settle, settle_as};
 use super::reserve::{OPEN, bucket, others};
 use super::*;
 
@@ -430,7 +430,10 @@ fn evicted() -> Vec<Case> {
 }
 
 fn malformed() -> Vec<Case> {
-    let mut it = open("settle, release, extend: what is no argument changes nothing");
+    let mut it = open("settle, release, extend: what is no argument changes nothing").run(
+        raw(Op::Extend, &["h", "a:holds"], &[OPEN, TTL, WIDTH, "0", NOW, "5"]),
+        "!COSTGUARD_INVALID record_ttl_ms",
+    );
     let invalid = "!COSTGUARD_INVALID as or receipt_ttl_ms";
     let as_word = |word: &str, ttl_ms: &str| -> Call { settle_as(OPEN, word, ttl_ms, &[("a", "5", "5")]).at(NOW) };
     for word in ["", "release", "-5", "5 5", ",5", "a"] {

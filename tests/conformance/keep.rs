@@ -1,7 +1,5 @@
 //! `put`, `remove`, `session_create`, `session_get` and `token_consume`: texts with a TTL.
 
-use costguard::script::Op;
-
 use super::call::raw;
 use super::*;
 
@@ -80,6 +78,14 @@ fn sessions() -> Vec<Case> {
             "'5'",
             At(END),
         ),
+        case("session_create: the first begins a generation, later ones are of it and keep it alive")
+            .run(create("p 5", "60000", "60000"), "OK")
+            .run(raw(Op::SessionCreate, &["c", "a"], &["p 6", "50000", TTL_MS, "g2"]), "OK")
+            .run(get(""), "FOUND ~60000 p 5")
+            .run(raw(Op::SessionGet, &["c", "a"], &[""]), "FOUND ~50000 p 6")
+            .put("DEL", "b", &[])
+            .put("DEL", "c", &[])
+            .holds("a", "'g1'", In(600_000)),
         case("session_create: a generation that is none")
             .put("SET", "a", &["a b", "PXAT", END])
             .run(create("p 5", TTL_MS, TTL_MS), "!COSTGUARD_CORRUPT a does not hold a generation")

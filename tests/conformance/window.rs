@@ -1,7 +1,5 @@
 //! `window_add`, `window_read` and `window_start`: counters of one window each.
 
-use costguard::script::Op;
-
 use super::call::raw;
 use super::charge::{OVERFLOWS, SUMS};
 use super::*;

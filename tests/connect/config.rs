@@ -40,13 +40,14 @@ fn a_url_names_servers_sockets_sentinels_and_clusters() {
 #[test]
 fn a_url_takes_settings_after_the_question_mark() {
     let url = "rediss://h?max_connections=7&socket_timeout=0.5&call_timeout=2&key_prefix=app%3A&lazy_connect=true\
-               &tls_ca=/ca.pem&tls_cert=/c.pem&tls_key=/k.pem&reconnect_base=0.1&reconnect_max=3";
+               &tls_ca=/ca.pem&tls_cert=/c.pem&tls_key=/k.pem&reconnect_base=0.1&reconnect_max=3&breaker_failures=7";
     let built = RedisConfig::server("h", 6379)
         .tls(Tls::new().ca("/ca.pem").client_certificate("/c.pem", "/k.pem"))
         .max_connections(7)
         .socket_timeout(Duration::from_millis(500))
         .call_timeout(Duration::from_secs(2))
         .reconnect(Duration::from_millis(100), Duration::from_secs(3))
+        .breaker_failures(7)
         .key_prefix("app:")
         .lazy(true);
     assert_same(&RedisConfig::from_url(url).unwrap(), &built);

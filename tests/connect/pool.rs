@@ -96,6 +96,8 @@ async fn a_call_that_gets_no_turn_in_time_was_not_sent() {
     let settings = config(&proxy.url()).max_connections(1).call_timeout(Duration::from_millis(400));
     let guard = guard(&settings).await;
     guard.charge(&policy(), &alice(), CENT).await.unwrap();
+    // Waits for what the guard looks at in the background, which takes a turn, too.
+    guard.health().await;
     proxy.stall();
     let mut tasks = JoinSet::new();
     for _ in 0..200 {

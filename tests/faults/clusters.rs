@@ -1,10 +1,14 @@
 //! Faults of servers that stand in for one another.
 
+use std::time::Duration;
+
+use costguard::CostGuard;
+use costguard::store::Durability;
 use tokio::task::block_in_place;
 
 use super::ledger::{Load, Loses};
 use super::support::{Cluster, Sentinels};
-use super::{clients, connect, pass};
+use super::{clients, config, connect, pass};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_killed_under_sentinel() {
@@ -15,6 +19,25 @@ async fn a_primary_that_is_killed_under_sentinel() {
     block_in_place(|| sentinels.primary());
     let auditor = connect(&sentinels.url()).await;
     load.settle_accounts("primary killed, replica promoted by Sentinel", Loses::Acknowledged, &auditor).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_that_is_killed_when_a_replica_has_what_was_acknowledged() {
+    let mut sentinels = block_in_place(Sentinels::start);
+    let wait = Durability::wait(1, Duration::from_millis(200)).unwrap();
+    let mut guards = Vec::new();
+    for _ in 0..4 {
+        let builder = CostGuard::builder().durability(wait);
+        guards.push(builder.connect_with(&config(&sentinels.url())).await.unwrap());
+    }
+    let load = Load::start_waiting(guards, &["acme"]);
+    pass(300).await;
+    sentinels.kill_primary();
+    block_in_place(|| sentinels.primary());
+    let auditor = connect(&sentinels.url()).await;
+    // Sentinel promotes the replica that has most.
+    let fault = "primary killed (Sentinel), every operation waits for a replica (WAIT 1)";
+    load.settle_accounts(fault, Loses::Nothing, &auditor).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

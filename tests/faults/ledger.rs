@@ -61,6 +61,16 @@ enum Told {
     Failed(ErrorKind),
 }
 
+impl Told {
+    /// What was waited for in vain is not safe, so for the ledger it has failed.
+    fn done(replayed: bool, replicas: Option<u64>) -> Self {
+        if replicas == Some(0) {
+            return Self::Failed(ErrorKind::Unavailable);
+        }
+        Self::Done { replayed }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     root: String,
@@ -107,6 +117,15 @@ pub(crate) struct Row {
 impl Load {
     /// Starts the load on subjects under these roots.
     pub(crate) fn start(guards: Vec<CostGuard>, roots: &[&str]) -> Self {
+        Self::start_with(guards, roots, &[Op::Charge, Op::Admit, Op::Settle])
+    }
+
+    /// The same with what can wait for replicas. It is done when one has it.
+    pub(crate) fn start_waiting(guards: Vec<CostGuard>, roots: &[&str]) -> Self {
+        Self::start_with(guards, roots, &[Op::Charge, Op::Settle])
+    }
+
+    fn start_with(guards: Vec<CostGuard>, roots: &[&str], ops: &'static [Op]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (last_success_ms, slowest_ms) = (Arc::new(AtomicI64::new(-1)), Arc::new(AtomicI64::new(0)));
         let roots: Vec<_> = roots.iter().map(|root| (*root).to_owned()).collect();
@@ -118,8 +137,8 @@ impl Load {
                 let mut entries = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     let turn = entries.len();
-                    let op = [Op::Charge, Op::Admit, Op::Settle][turn % 3];
-                    let (root, id) = (roots[turn / 3 % roots.len()].clone(), format!("{number}-{turn}"));
+                    let op = ops[turn % ops.len()];
+                    let (root, id) = (roots[turn / ops.len() % roots.len()].clone(), format!("{number}-{turn}"));
                     let sent = Instant::now();
                     let told = perform(&guard, &root, &id, op).await;
                     slowest_ms.fetch_max(ms(sent.elapsed()), Ordering::Relaxed);
@@ -266,7 +285,7 @@ async fn perform(guard: &CostGuard, root: &str, id: &str, op: Op) -> Told {
     let (policy, subject, amount) = (op.policy(), subject(root, op), Money::from_nanos(op.amount()));
     let told = match op {
         Op::Charge => {
-            guard.charge(&policy, &subject, amount).id(id).await.map(|done| Told::Done { replayed: done.replayed })
+            guard.charge(&policy, &subject, amount).id(id).await.map(|done| Told::done(done.replayed, done.replicas))
         }
         Op::Admit => guard.admit(&policy, &subject, amount).id(id).await.map(|decision| match decision {
             Decision::Granted(grant) => Told::Done { replayed: grant.replayed },
@@ -287,10 +306,10 @@ async fn reserve_and_settle(
     match guard.reserve(policy, subject, Money::from_nanos(ESTIMATE)).id(id).await? {
         Decision::Denied(_) => Ok(Told::Denied),
         Decision::Granted(mut hold) => {
-            let settled = hold.settle(amount).await.map(|settled| settled.replayed);
+            let settled = hold.settle(amount).await.map(|settled| Told::done(settled.replayed, settled.replicas));
             // Where that failed nobody ends it: the process might have died. It expires, or the ledger ends it.
             hold.forget();
-            settled.map(|replayed| Told::Done { replayed })
+            settled
         }
     }
 }

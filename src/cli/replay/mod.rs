@@ -1,5 +1,6 @@
 //! `costguard replay`: what would this policy have done to that traffic?
 
+mod binding;
 mod estimate;
 mod log;
 mod options;

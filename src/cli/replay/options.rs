@@ -78,11 +78,12 @@ pub(crate) struct ReplayArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Draw usage over time against the limits, with the denials marked
+    /// Draw usage over time against the limits, with denials and warnings marked
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) plot: Option<PathBuf>,
 
-    /// Write each decision as CSV: line, decision, and the limits that refused by their place in the policy
+    /// Write each decision as CSV: line, decision, and by their place in the policy the limits that refused, and those
+    /// in shadow mode that would have
     #[arg(long, value_name = "FILE")]
     pub(crate) decisions: Option<PathBuf>,
 }

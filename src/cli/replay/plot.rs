@@ -2,6 +2,7 @@
 
 use chrono::DateTime;
 use costguard::Meter;
+use costguard::model::Per;
 use plotters::coord::Shift;
 use plotters::coord::combinators::BindKeyPoints as _;
 use plotters::prelude::*;
@@ -17,6 +18,7 @@ const LEGEND_WIDTH: u32 = 180;
 const MAX_PANELS: usize = 8;
 const MAX_SCOPES: usize = 5;
 const DENIED: RGBColor = RGBColor(200, 30, 30);
+const WARNED: RGBColor = RGBColor(120, 94, 0);
 /// Colours that stay apart for colour-blind eyes (Okabe and Ito, 2008).
 const COLOURS: [RGBColor; MAX_SCOPES] = [
     RGBColor(0, 114, 178),
@@ -36,7 +38,7 @@ pub(crate) struct Panel<'a> {
 /// Draws the panels one below the other, over the time from `from_ms` to `until_ms`, as SVG text.
 pub(crate) fn draw(title: &str, panels: &[Panel<'_>], from_ms: i64, until_ms: i64) -> anyhow::Result<String> {
     let mut shown: Vec<&Panel<'_>> = panels.iter().collect();
-    shown.sort_by_key(|panel| std::cmp::Reverse(panel.tally.denied));
+    shown.sort_by_key(|panel| std::cmp::Reverse(panel.tally.binding.calls));
     shown.truncate(MAX_PANELS);
     let rows = u32::try_from(shown.len().max(1))?;
     let mut svg = String::new();
@@ -64,15 +66,22 @@ type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as Drawing
 
 fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i64) -> DrawResult<'a> {
     let Panel { tally, series } = panel;
-    let (counter, limit) = (tally.limit.counter(), tally.limit.limit());
+    let (counter, limit) = (tally.limit.counter(), tally.refuses_from());
+    let is_rate = counter.window().per().rate_period().is_some();
     let top = top_of(limit, tally.used());
     let at_most = match limit {
-        Some(limit) if limit > top => format!("at most {}, above this picture", tally.amount(limit)),
-        Some(limit) => format!("at most {}", tally.amount(limit)),
+        Some(limit) if limit > top => format!("at most {}, above this picture", tally.at_most()),
+        Some(_) => format!("at most {}", tally.at_most()),
         None => "no limit".to_owned(),
     };
-    let caption = format!("{counter}: {at_most}, {} denied", tally.denied);
+    let refused = if tally.limit.is_shadow() { "would be denied" } else { "denied" };
+    let caption = format!("{}: {at_most}, {} {refused}", tally.name(), tally.binding.calls);
     let unit = if *counter.meter() == Meter::COST { "USD" } else { counter.meter().as_str() };
+    let unit = match counter.window().per() {
+        Per::Open => "calls open at once".to_owned(),
+        Per::Rate(_) => format!("{unit} in the bucket"),
+        _ => format!("{unit} in the window"),
+    };
     let ticks = time_ticks(from_ms, until_ms);
     let (area, legend) = area.split_horizontally(WIDTH - LEGEND_WIDTH);
     let mut chart = ChartBuilder::on(&area)
@@ -90,7 +99,7 @@ fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i6
         .x_label_formatter(&|at_ms| tick_text(*at_ms, ticks.format))
         .y_label_formatter(&|amount| tally.amount(*amount))
         .x_desc(format!("time (UTC) from {}", tick_text(from_ms, "%Y-%m-%d %H:%M")))
-        .y_desc(format!("{unit} in the window"))
+        .y_desc(unit)
         .label_style((FONT, 12))
         .axis_desc_style((FONT, 13))
         .draw()?;
@@ -99,7 +108,7 @@ fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i6
     let mut scopes: Vec<_> = series.scopes.iter().collect();
     scopes.sort_by_key(|(_, series)| std::cmp::Reverse(series.peak()));
     for ((scope, series), colour) in scopes.iter().zip(COLOURS) {
-        chart.draw_series(LineSeries::new(series.steps(until_ms), colour.stroke_width(2)))?;
+        chart.draw_series(LineSeries::new(series.steps(until_ms, is_rate), colour.stroke_width(2)))?;
         marks.push((Mark::Line(colour), shortened(scope.as_str())));
     }
     if scopes.len() > MAX_SCOPES {
@@ -110,11 +119,16 @@ fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i6
         chart.draw_series(DashedLineSeries::new(line, 6, 4, DENIED.stroke_width(1)))?;
         marks.push((Mark::Dashes, "limit".to_owned()));
     }
-    if tally.denied > 0 {
+    if !tally.warnings.is_empty() {
+        let warnings = series.warnings.levels();
+        chart.draw_series(warnings.map(|level| TriangleMarker::new((level.at_ms, level.used), 6, WARNED.filled())))?;
+        marks.push((Mark::Triangle, "warning".to_owned()));
+    }
+    if tally.binding.calls > 0 {
         let height = limit.unwrap_or(top).min(top);
         let crosses = series.denials.levels().map(|level| Cross::new((level.at_ms, height), 4, DENIED));
         chart.draw_series(crosses)?;
-        marks.push((Mark::Cross, "denied".to_owned()));
+        marks.push((Mark::Cross, refused.to_owned()));
     }
     draw_legend(&legend, &marks)
 }
@@ -124,6 +138,7 @@ enum Mark {
     Line(RGBColor),
     Dashes,
     Cross,
+    Triangle,
     Nothing,
 }
 
@@ -139,6 +154,7 @@ fn draw_legend<'a>(area: &Area<'a>, marks: &[(Mark, String)]) -> DrawResult<'a> 
                 }
             }
             Mark::Cross => area.draw(&Cross::new((10, y), 4, DENIED))?,
+            Mark::Triangle => area.draw(&TriangleMarker::new((10, y), 6, WARNED.filled()))?,
             Mark::Nothing => {}
         }
         area.draw(&Text::new(text.as_str(), (28, y - 6), (FONT, 13)))?;
@@ -253,6 +269,7 @@ mod tests {
                     granted,
                     limits: &[state],
                     refused_by: if granted { &[] } else { &[0] },
+                    bound_by: (!granted).then_some(0),
                 };
                 tally.add(&call).expect("sums fit");
                 record(&mut series, &call);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::DateTime;
-use costguard::{Amounts, CostGuard, Decision, Denial, Hold, LimitState, Money, Policy, Subject};
+use costguard::{Amounts, CostGuard, Decision, Denial, Hold, LimitState, Meter, Money, Policy, Subject};
 
 use super::estimate::EstimateBy;
 
@@ -66,6 +66,7 @@ struct OpenCall {
     /// Calls that end together end in the order in which they began.
     serial: u64,
     at_ms: i64,
+    calls: i64,
     estimate_cost: Money,
     actual: Amounts,
     hold: Hold,
@@ -77,8 +78,10 @@ pub(crate) struct Ended {
     /// When it began: its money lies in the windows of that time.
     pub(crate) at_ms: i64,
     pub(crate) end_ms: i64,
-    /// Every limit after it was settled.
-    pub(crate) limits: Vec<LimitState>,
+    /// Every limit but the rates after it was settled, with its place: rates are corrected, and told by the next call.
+    pub(crate) limits: Vec<(usize, LimitState)>,
+    /// What it counted as while it was open.
+    pub(crate) calls: i64,
 }
 
 /// What was decided of a call.
@@ -99,15 +102,17 @@ impl Reserving {
         if self.open.peek().is_none_or(|call| call.end_ms > until_ms) {
             return Ok(None);
         }
-        let Some(OpenCall { end_ms, at_ms, estimate_cost, actual, mut hold, .. }) = self.open.pop() else {
+        let Some(OpenCall { end_ms, at_ms, calls, estimate_cost, actual, mut hold, .. }) = self.open.pop() else {
             return Ok(None);
         };
         hold.set_time(DateTime::from_timestamp_millis(end_ms).context("a call ends beyond all calendars")?);
         let settled = hold.settle(actual).await?;
         self.held = self.held.checked_sub(estimate_cost).context("more is settled than was held")?;
-        let limits = hold.limits().iter().zip(settled.limits);
-        let limits = limits.map(|(before, after)| LimitState { used: after.used, held: 0, ..before.clone() }).collect();
-        Ok(Some(Ended { at_ms, end_ms, limits }))
+        let counters = hold.limits().iter().enumerate().filter(|(_, limit)| limit.window.per().rate_period().is_none());
+        let limits = counters.zip(settled.limits).map(|((place, before), after)| {
+            (place, LimitState { used: after.used, held: 0, crossed: None, shadowed: false, ..before.clone() })
+        });
+        Ok(Some(Ended { at_ms, end_ms, limits: limits.collect(), calls }))
     }
 
     /// Reserves for a call. Those that end until it begins must have been settled.
@@ -124,7 +129,7 @@ impl Reserving {
         let hold = match reserve.await? {
             Decision::Granted(hold) => hold,
             Decision::Denied(denial) => {
-                let by_holds = refused_for_holds(&denial, &estimate)?;
+                let by_holds = refused_for_holds(policy, &denial, &estimate)?;
                 self.sums.denied_by_holds += u64::from(by_holds.len() == denial.refused_by.len());
                 return Ok(Reserved::Denied(Box::new(denial), by_holds));
             }
@@ -132,7 +137,8 @@ impl Reserving {
         let limits = hold.limits().to_vec();
         self.held = self.held.checked_add(estimate_cost).context("the estimates of calls under way do not fit")?;
         self.reserved += 1;
-        self.open.push(OpenCall { end_ms, serial: self.reserved, at_ms, estimate_cost, actual, hold });
+        let calls = estimate.of(&Meter::CONCURRENCY)?;
+        self.open.push(OpenCall { end_ms, serial: self.reserved, at_ms, calls, estimate_cost, actual, hold });
         self.sums.peak_held = self.sums.peak_held.max(self.held);
         self.sums.peak_calls = self.sums.peak_calls.max(self.open.len());
         Ok(Reserved::Granted(limits))
@@ -140,12 +146,14 @@ impl Reserving {
 }
 
 /// The limits that refuse but would not, had nothing been held.
-fn refused_for_holds(denial: &Denial, estimate: &Amounts) -> anyhow::Result<Vec<usize>> {
+fn refused_for_holds(policy: &Policy, denial: &Denial, estimate: &Amounts) -> anyhow::Result<Vec<usize>> {
     let mut places = Vec::new();
     for &place in &denial.refused_by {
-        let Some(state) = denial.limits.get(place) else { continue };
+        // A block is no limit of the policy.
+        let (Some(limit), Some(state)) = (policy.limits().get(place), denial.limits.get(place)) else { continue };
         let after = state.used.checked_add(estimate.of(&state.meter)?);
-        if after.zip(state.limit).is_some_and(|(after, limit)| after <= limit) {
+        let most = state.limit.map(|most| most.saturating_add(limit.allowed_overdraft()));
+        if state.held > 0 && after.zip(most).is_some_and(|(after, most)| after <= most) {
             places.push(place);
         }
     }

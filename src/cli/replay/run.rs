@@ -1,13 +1,13 @@
 //! The replay itself: read a row, price it, decide it, add it up.
 
-use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use costguard::{Amounts, CostGuard, Decision, LimitState, Money, Policy, Subject, Usage};
+use costguard::model::Per;
+use costguard::{Amounts, CostGuard, Decision, Denial, LimitState, Money, Policy, Subject, Usage};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use super::estimate::{EstimateBy, ReserveArgs};
@@ -30,6 +30,15 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
         "--column duration is for --reserve, which lets calls hold room until they end"
     );
     let policy = Policy::from_file(&args.policy)?;
+    if let Some(limit) = policy.limits().iter().find(|limit| limit.counter().window().per() == Per::Open)
+        && !args.reserve.reserve
+    {
+        anyhow::bail!(
+            "the policy limits how many calls are open at once ({}), and without --reserve none is: add --reserve, and \
+             --latency 2s where the log does not say how long calls took",
+            limit.counter()
+        );
+    }
     let pricing = Pricing::open(args.prices.as_deref(), args.unknown_model)?;
     let subjects = Subjects::new(&policy, &args.scopes, &args.amounts)?;
     let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;
@@ -148,8 +157,26 @@ struct Replay {
     reserving: Option<Reserving>,
 }
 
-/// Whether a call was granted, every limit after that, and the places of those that refused.
-type Decided = (bool, Vec<LimitState>, Vec<usize>);
+/// What was decided of a call.
+struct Decided {
+    granted: bool,
+    /// Every limit after that.
+    limits: Vec<LimitState>,
+    /// The places of those that refused, and of the one that would refuse longest.
+    refused_by: Vec<usize>,
+    bound_by: Option<usize>,
+}
+
+impl Decided {
+    fn granted(limits: Vec<LimitState>) -> Self {
+        Self { granted: true, limits, refused_by: Vec::new(), bound_by: None }
+    }
+
+    fn denied(denial: Denial) -> Self {
+        let bound_by = denial.refused_by.iter().copied().find(|place| denial.limits.get(*place) == Some(&denial.limit));
+        Self { granted: false, limits: denial.limits, refused_by: denial.refused_by, bound_by }
+    }
+}
 
 /// What stops a replay, or skips a row.
 enum RowError {
@@ -161,7 +188,7 @@ impl Replay {
     /// Decides every row, one after the other: each decision depends on those before it. Gives the count of bad rows.
     async fn all(&mut self, log: Log, skip_bad_rows: bool, progress: &ProgressBar) -> anyhow::Result<u64> {
         if let Some(decisions) = &mut self.decisions {
-            decisions.write("line,decision,refused_by\n")?;
+            decisions.write("line,decision,refused_by,shadowed_by\n")?;
         }
         let mut bad_rows: u64 = 0;
         let mut first_bad = None;
@@ -199,7 +226,7 @@ impl Replay {
         let model = Pricing::model(row, default_model.as_deref());
         let Some(cost) = self.price(row, model, None)? else {
             self.unknown_models += 1;
-            return self.note(row.line, "skipped", &[]).map_err(RowError::Fatal);
+            return self.note(row.line, "skipped", &[], &[]).map_err(RowError::Fatal);
         };
         let (subject, scopes) = self.subjects.subject(row, model).map_err(|problem| self.bad(row, problem))?;
         let tokens = row.usage.map(|usage| usage.total_tokens());
@@ -215,15 +242,17 @@ impl Replay {
         } else {
             self.admit(&subject, amounts, at).await
         };
-        let (granted, limits, refused_by) =
-            decided.with_context(|| format!("{} line {}", self.file, row.line)).map_err(RowError::Fatal)?;
-        let (limits, refused_by) = (&limits[..], &refused_by[..]);
-        let outcome = Outcome { at_ms: row.at_ms, model, scopes: &scopes, cost, granted, limits, refused_by };
+        let decided = decided.with_context(|| format!("{} line {}", self.file, row.line)).map_err(RowError::Fatal)?;
+        let Decided { granted, limits, refused_by, bound_by } = &decided;
+        let (granted, bound_by) = (*granted, *bound_by);
+        let outcome = Outcome { at_ms: row.at_ms, model, scopes: &scopes, cost, granted, limits, refused_by, bound_by };
         self.tally.add(&outcome).map_err(RowError::Fatal)?;
         if let Some(series) = &mut self.series {
             record(series, &outcome);
         }
-        self.note(row.line, if granted { "granted" } else { "denied" }, refused_by).map_err(RowError::Fatal)
+        let shadowed = limits.iter().enumerate().filter(|(_, state)| state.shadowed).map(|(place, _)| place);
+        let decision = if granted { "granted" } else { "denied" };
+        self.note(row.line, decision, refused_by, &shadowed.collect::<Vec<_>>()).map_err(RowError::Fatal)
     }
 
     /// What a row costs, by another usage than its own where one is given; `None` when it is to be skipped.
@@ -255,8 +284,8 @@ impl Replay {
 
     async fn admit(&self, subject: &Subject, amounts: Amounts, at: DateTime<Utc>) -> anyhow::Result<Decided> {
         Ok(match self.guard.admit(&self.policy, subject, amounts).at(at).await? {
-            Decision::Granted(grant) => (true, grant.limits, Vec::new()),
-            Decision::Denied(denial) => (false, denial.limits, denial.refused_by),
+            Decision::Granted(grant) => Decided::granted(grant.limits),
+            Decision::Denied(denial) => Decided::denied(denial),
         })
     }
 
@@ -274,10 +303,10 @@ impl Replay {
         };
         let call = Call { guard, policy, subject, at_ms, end_ms, estimate, estimate_cost, actual };
         Ok(match reserving.reserve(call).await? {
-            Reserved::Granted(limits) => (true, limits, Vec::new()),
+            Reserved::Granted(limits) => Decided::granted(limits),
             Reserved::Denied(denial, by_holds) => {
                 tally.denied_by_holds(&by_holds);
-                (false, denial.limits, denial.refused_by)
+                Decided::denied(*denial)
             }
         })
     }
@@ -285,10 +314,10 @@ impl Replay {
     /// Settles the calls that end until then, soonest first.
     async fn settle_until(&mut self, until_ms: i64) -> anyhow::Result<()> {
         let Some(reserving) = &mut self.reserving else { return Ok(()) };
-        while let Some(Ended { at_ms, end_ms, limits }) = reserving.settle_next(until_ms).await? {
+        while let Some(Ended { at_ms, end_ms, limits, calls }) = reserving.settle_next(until_ms).await? {
             self.tally.settled(&limits, at_ms)?;
             if let Some(series) = &mut self.series {
-                record_settled(series, &limits, end_ms);
+                record_settled(series, &limits, end_ms, calls);
             }
         }
         Ok(())
@@ -299,14 +328,10 @@ impl Replay {
     }
 
     /// One line of `--decisions`. Limits are counted from 1.
-    fn note(&mut self, line: u64, decision: &str, refused_by: &[usize]) -> anyhow::Result<()> {
+    fn note(&mut self, line: u64, decision: &str, refused_by: &[usize], shadowed_by: &[usize]) -> anyhow::Result<()> {
         let Some(decisions) = &mut self.decisions else { return Ok(()) };
-        let mut text = format!("{line},{decision},");
-        for (position, place) in refused_by.iter().enumerate() {
-            let space = if position == 0 { "" } else { " " };
-            write!(text, "{space}{}", place + 1)?;
-        }
-        text.push('\n');
-        decisions.write(&text)
+        let numbers =
+            |places: &[usize]| places.iter().map(|place| (place + 1).to_string()).collect::<Vec<_>>().join(" ");
+        decisions.write(&format!("{line},{decision},{},{}\n", numbers(refused_by), numbers(shadowed_by)))
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use costguard::model::{Per, Span};
 use costguard::{LimitState, Scope};
 
-use super::tally::Outcome;
+use super::tally::{Outcome, level};
 
-/// The most points kept of one series: more than a plot has pixels across.
+/// The most spans of time kept of one series: more than a plot has pixels across.
 const MAX_POINTS: usize = 1500;
 
 /// A counter's level at a time.
@@ -17,11 +18,28 @@ pub(crate) struct Level {
     pub(crate) window_end_ms: i64,
 }
 
-/// Points in time, thinned as they grow: each span of `bucket_ms` keeps its highest.
+impl Level {
+    fn of(state: &LimitState, at_ms: i64) -> Self {
+        let window_end_ms = if state.window.per() == Per::Open { Span::NEVER_MS } else { state.span_ms.1 };
+        Self { at_ms, used: level(state), window_end_ms }
+    }
+
+    /// Where a rate stands at a later time, for it runs dry evenly: a bucket exactly, the sliding windows about so.
+    fn leaked(&self, at_ms: i64) -> i64 {
+        let (left_ms, all_ms) = (self.window_end_ms - at_ms, self.window_end_ms - self.at_ms);
+        if left_ms <= 0 || all_ms <= 0 {
+            return 0;
+        }
+        let used = i128::from(self.used) * i128::from(left_ms) / i128::from(all_ms);
+        i64::try_from(used).unwrap_or(self.used)
+    }
+}
+
+/// Points in time, thinned as they grow: each span of `bucket_ms` keeps its highest and its last.
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
     bucket_ms: i64,
-    points: BTreeMap<i64, Level>,
+    points: BTreeMap<i64, [Level; 2]>,
 }
 
 impl Default for Series {
@@ -35,36 +53,41 @@ impl Series {
         self.keep(level);
         while self.points.len() > MAX_POINTS {
             self.bucket_ms *= 2;
-            for level in std::mem::take(&mut self.points).into_values() {
+            for level in std::mem::take(&mut self.points).into_values().flatten() {
                 self.keep(level);
             }
         }
     }
 
     fn keep(&mut self, level: Level) {
-        let kept = self.points.entry(level.at_ms.div_euclid(self.bucket_ms)).or_insert(level);
-        if level.used >= kept.used {
-            *kept = level;
+        let [highest, last] = self.points.entry(level.at_ms.div_euclid(self.bucket_ms)).or_insert([level; 2]);
+        if level.used >= highest.used {
+            *highest = level;
+        }
+        if level.at_ms >= last.at_ms {
+            *last = level;
         }
     }
 
     pub(crate) fn levels(&self) -> impl Iterator<Item = &Level> {
-        self.points.values()
+        self.points.values().flat_map(|[highest, last]| [Some(highest), (highest != last).then_some(last)]).flatten()
     }
 
     pub(crate) fn peak(&self) -> i64 {
-        self.points.values().map(|level| level.used).max().unwrap_or(0)
+        self.levels().map(|level| level.used).max().unwrap_or(0)
     }
 
-    /// The series as a line: level until the next call, and back to nothing where a window ends.
-    pub(crate) fn steps(&self, until_ms: i64) -> Vec<(i64, i64)> {
+    /// The series as a line: level until the next call, and back to nothing where a window ends; of a rate falling until then.
+    pub(crate) fn steps(&self, until_ms: i64, is_rate: bool) -> Vec<(i64, i64)> {
+        let at = |level: &Level, at_ms| if is_rate { level.leaked(at_ms) } else { level.used };
         let mut line = Vec::new();
         let mut before: Option<&Level> = None;
         for level in self.levels() {
             match before {
-                Some(last) if level.at_ms < last.window_end_ms => line.push((level.at_ms, last.used)),
+                Some(last) if level.at_ms < last.window_end_ms => line.push((level.at_ms, at(last, level.at_ms))),
                 Some(last) => {
-                    line.extend([(last.window_end_ms, last.used), (last.window_end_ms, 0), (level.at_ms, 0)]);
+                    let end_ms = last.window_end_ms;
+                    line.extend([(end_ms, at(last, end_ms)), (end_ms, 0), (level.at_ms, 0)]);
                 }
                 None => line.push((level.at_ms, 0)),
             }
@@ -72,7 +95,8 @@ impl Series {
             before = Some(level);
         }
         if let Some(last) = before {
-            line.push((last.window_end_ms.min(until_ms), last.used));
+            let end_ms = last.window_end_ms.min(until_ms);
+            line.push((end_ms, at(last, end_ms)));
         }
         line
     }
@@ -83,27 +107,48 @@ impl Series {
 pub(crate) struct LimitSeries {
     /// Usage by scope.
     pub(crate) scopes: BTreeMap<Scope, Series>,
-    /// The calls this limit refused.
+    /// The calls this limit refused, or would have.
     pub(crate) denials: Series,
+    /// Where a share of the limit was crossed.
+    pub(crate) warnings: Series,
+    /// Calls that are open just now, by scope.
+    open: BTreeMap<Scope, i64>,
 }
 
 /// Takes in one call.
 pub(crate) fn record(series: &mut [LimitSeries], call: &Outcome<'_>) {
     for (place, (series, state)) in series.iter_mut().zip(call.limits).enumerate() {
-        let level = Level { at_ms: call.at_ms, used: state.used, window_end_ms: state.span_ms.1 };
-        if call.refused_by.contains(&place) {
+        let level = Level::of(state, call.at_ms);
+        let refuses = call.refused_by.contains(&place) || state.shadowed;
+        if refuses {
             series.denials.add(level);
+        }
+        if (refuses || !call.granted) && state.window.per().rate_period().is_some() {
+            // Nothing was taken, and where there is no room a rate says when there will be, not when it is empty.
+            continue;
+        }
+        if state.crossed.is_some() {
+            series.warnings.add(level);
+        }
+        if state.window.per() == Per::Open {
+            series.open.insert(state.scope.clone(), level.used);
         }
         series.scopes.entry(state.scope.clone()).or_default().add(level);
     }
 }
 
-/// Takes in where the limits stand after a call was settled. What it cost counts in the windows in which it began, also
-/// when they have ended since.
-pub(crate) fn record_settled(series: &mut [LimitSeries], limits: &[LimitState], end_ms: i64) {
-    for (series, state) in series.iter_mut().zip(limits) {
-        let window_end_ms = state.span_ms.1;
-        let level = Level { at_ms: end_ms.min(window_end_ms - 1), used: state.used, window_end_ms };
+/// Takes in where the limits stand after a call was settled that counted as so many. What it cost counts in the windows in
+/// which it began, also when they have ended since.
+pub(crate) fn record_settled(series: &mut [LimitSeries], limits: &[(usize, LimitState)], end_ms: i64, calls: i64) {
+    for (place, state) in limits {
+        let Some(series) = series.get_mut(*place) else { continue };
+        let mut level = Level::of(state, end_ms);
+        level.at_ms = end_ms.min(level.window_end_ms - 1);
+        if state.window.per() == Per::Open {
+            let open = series.open.entry(state.scope.clone()).or_default();
+            *open = (*open - calls).max(0);
+            level.used = *open;
+        }
         series.scopes.entry(state.scope.clone()).or_default().add(level);
     }
 }
@@ -123,7 +168,9 @@ mod tests {
             series.add(point);
         }
         let expected = [(10, 0), (10, 5), (40, 5), (40, 8), (100, 8), (100, 0), (130, 0), (130, 2), (150, 2)];
-        assert_eq!(series.steps(150), expected);
+        assert_eq!(series.steps(150, false), expected);
+        let expected = [(10, 0), (10, 5), (40, 3), (40, 8), (100, 0), (100, 0), (130, 0), (130, 2), (150, 1)];
+        assert_eq!(series.steps(150, true), expected, "a rate runs dry");
     }
 
     #[test]
@@ -132,7 +179,7 @@ mod tests {
         for at in 0..100_000 {
             series.add(level(at * 7, if at == 54_321 { 1_000_000 } else { at }, i64::MAX));
         }
-        assert!(series.levels().count() <= MAX_POINTS);
+        assert!(series.levels().count() <= 2 * MAX_POINTS);
         assert_eq!(series.peak(), 1_000_000);
     }
 }

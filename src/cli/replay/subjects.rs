@@ -80,7 +80,7 @@ impl Subjects {
         let given = self.amounts.iter().any(|(known, _)| known == meter);
         self.needs_tokens |= *meter == Meter::TOKENS && !given;
         anyhow::ensure!(
-            given || [Meter::COST, Meter::TOKENS, Meter::REQUESTS].contains(meter),
+            given || [Meter::COST, Meter::TOKENS, Meter::REQUESTS, Meter::CONCURRENCY].contains(meter),
             "the policy limits {meter}, and a log tells only cost, tokens and requests by itself: say how much each \
              call takes with --amount {meter}=1 or --amount {meter}=@COLUMN"
         );

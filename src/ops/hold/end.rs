@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::model::{Amounts, Meter};
 use crate::ops::request::awaits;
 use crate::script::{self, Op};
-use crate::store::ScriptCall;
+use crate::store::{Durability, ScriptCall};
 
 /// The end of a hold by what was spent, made by [`Hold::settle`].
 #[derive(Debug)]
@@ -20,6 +20,7 @@ use crate::store::ScriptCall;
 pub struct Settle<'a> {
     pub(super) hold: &'a mut Hold,
     pub(super) actual: Amounts,
+    pub(super) durability: Option<Durability>,
 }
 
 /// What a settlement did.
@@ -31,6 +32,8 @@ pub struct Settled {
     pub late: bool,
     /// Whether it had been settled with these amounts before; then nothing was charged again.
     pub replayed: bool,
+    /// How many replicas have it too, where they were [waited for](Settle::durability): fewer than that when the time was over.
+    pub replicas: Option<u64>,
 }
 
 /// One counter that a hold was settled into. Amounts are in the meter's unit.
@@ -57,11 +60,18 @@ impl SettledLimit {
 }
 
 impl Settle<'_> {
+    /// Waits until replicas have the settlement. Default: the guard's, and that is not to wait.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
     async fn run(self) -> Result<Settled> {
-        let Self { hold, actual } = self;
+        let Self { hold, actual, durability } = self;
+        let durability = durability.or(hold.engine.durability);
         // Whatever comes between, a drop then settles this.
         hold.observed = Some(actual.clone());
-        let mut answer = hold.run(|hold| settle_call(hold, &actual)).await?;
+        let mut answer = hold.run_waiting(durability, |hold| settle_call(hold, &actual)).await?;
         answer.expect("SETTLED")?;
         let late = answer.int()? == 1;
         let limits = hold.record.counters().map(|entry| {
@@ -70,7 +80,7 @@ impl Settle<'_> {
         });
         let limits = limits.collect::<Result<_>>()?;
         hold.ended = true;
-        Ok(Settled { limits, late, replayed: answer.replayed })
+        Ok(Settled { limits, late, replayed: answer.replayed, replicas: answer.replicas })
     }
 }
 

@@ -146,7 +146,6 @@ impl JointHold {
     }
 
     /// The holds.
-    #[must_use]
     pub fn holds(&self) -> &[Hold] {
         &self.holds
     }

@@ -55,10 +55,10 @@ pub struct OpenHold {
     pub tags: Vec<(String, String)>,
 }
 
-/// What a hold keeps of one counter.
+/// What a hold keeps of one counter, or has taken from a rate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldAmount {
-    /// The counter's key.
+    /// The key of the counter or the rate.
     pub key: String,
     /// What it counts.
     pub meter: Meter,

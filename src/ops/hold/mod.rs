@@ -27,7 +27,7 @@ use super::engine::{Answer, Engine};
 use super::plan::time_text;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Amounts, LimitState, Meter};
-use crate::store::ScriptCall;
+use crate::store::{Durability, ScriptCall};
 
 /// How long a hold lives unless told otherwise.
 pub(crate) const DEFAULT_TTL: Duration = Duration::from_secs(600);
@@ -70,7 +70,7 @@ impl Hold {
         entries.map(|entry| entry.amount).max().unwrap_or(0)
     }
 
-    /// What is held of each counter, in the policy's order.
+    /// What is held of each counter, and what was taken from each rate, in the policy's order.
     #[must_use]
     pub fn amounts(&self) -> Vec<HeldAmount> {
         self.record.amounts()
@@ -126,7 +126,7 @@ impl Hold {
     /// long ago that it was forgotten; `Invalid` when the amounts lack a meter of the hold. `Unavailable` when the store
     /// cannot be reached: the amounts are then settled when the hold is dropped, and the same call can be made again.
     pub fn settle(&mut self, actual: impl Into<Amounts>) -> Settle<'_> {
-        Settle { hold: self, actual: actual.into() }
+        Settle { hold: self, actual: actual.into(), durability: None }
     }
 
     /// Gives everything back. Releasing again does nothing.
@@ -156,8 +156,17 @@ impl Hold {
 
     /// Runs a call on the hold; when the hold was changed through another handle, once more as it is now.
     async fn run(&mut self, call: impl Fn(&Self) -> Result<ScriptCall>) -> Result<Answer> {
+        self.run_waiting(None, call).await
+    }
+
+    /// The same, and waits for replicas where it should.
+    async fn run_waiting(
+        &mut self,
+        durability: Option<Durability>,
+        call: impl Fn(&Self) -> Result<ScriptCall>,
+    ) -> Result<Answer> {
         for _ in 0..MOST_CHANGED {
-            let answer = self.engine.run_unclocked(&call(self)?).await?;
+            let answer = self.engine.send(&call(self)?, durability).await?;
             if answer.status() != "CHANGED" {
                 return Ok(answer);
             }

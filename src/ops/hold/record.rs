@@ -166,7 +166,7 @@ impl Record {
             amount: *amount,
             limit: bound.limit,
         };
-        self.counters().map(held).collect()
+        self.entries.iter().map(held).collect()
     }
 }
 

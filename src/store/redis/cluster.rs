@@ -6,7 +6,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind as Kind, FromRedisValue, RedisError, ServerErrorKind as Server, Value};
+use redis::{ErrorKind as Kind, FromRedisValue, RedisError, ServerErrorKind as Server, Value};
 use tokio::time::{Instant, timeout_at};
 
 use super::config::{Address, RedisConfig};
@@ -70,9 +70,13 @@ impl Cluster {
     }
 
     /// Sends a command to the node that holds the slot, and on to where that node says.
-    pub(super) async fn send(&self, slot: usize, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
+    pub(super) async fn send(
+        &self,
+        slot: usize,
+        mut message: Message<'_>,
+        deadline: Instant,
+    ) -> Result<Value, CallError> {
         let mut node = self.node_of(slot, deadline).await?;
-        let mut message = Message::Command(command);
         for _ in 0..MOST_REDIRECTIONS {
             let err = match node.pool.send(message, deadline).await {
                 Err(CallError::Sent(err)) => err,
@@ -82,7 +86,7 @@ impl Cluster {
             tracing::debug!(slot, %address, moved, "the cluster sends the call on");
             // A slot that has moved stays there; one that is asked for once is still on its way.
             node = self.node_at(&address, moved.then_some(slot));
-            message = if moved { Message::Command(command) } else { Message::Asking(command) };
+            message = message.asking(!moved);
         }
         node.pool.send(message, deadline).await
     }
@@ -211,7 +215,7 @@ fn node_address(host: &str, port: u16, from: &Address) -> Address {
 
 async fn ranges_from(node: &Node) -> Result<Vec<Range>, CallError> {
     let mut command = redis::cmd("CLUSTER");
-    let answer = node.pool.send(Message::Command(command.arg("SLOTS")), Instant::now() + MAP_LIMIT).await?;
+    let answer = node.pool.send(Message::new(command.arg("SLOTS")), Instant::now() + MAP_LIMIT).await?;
     let rows = Vec::<Vec<Value>>::from_redis_value(answer).map_err(RedisError::from)?;
     let ranges: Vec<_> = rows.into_iter().filter_map(|row| range(row, &node.address)).collect();
     if ranges.is_empty() {

@@ -57,6 +57,13 @@ impl NotSent {
     pub(super) fn message(&self) -> &str {
         &self.message
     }
+
+    /// Said of a call that was not even tried, because this was why others failed.
+    pub(super) fn not_tried(self) -> Self {
+        let message =
+            format!("the store has not answered for a while, and nothing was sent to it now: {}", self.message);
+        Self { message, ..self }
+    }
 }
 
 impl From<NotSent> for CallError {
@@ -101,6 +108,14 @@ impl CallError {
             ) => Failure::Passing,
             Redis::Io | Redis::Parse => Failure::Broken,
             _ => Failure::Final,
+        }
+    }
+
+    /// Why there is no answer, for calls that are not tried because of it.
+    pub(super) fn reason(&self) -> NotSent {
+        match self {
+            Self::NotSent(err) => err.clone(),
+            Self::Sent(err) => NotSent::new(err.to_string(), err.clone()),
         }
     }
 

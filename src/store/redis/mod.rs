@@ -1,5 +1,6 @@
 //! Scripts on a Redis or Valkey server.
 
+mod breaker;
 mod cluster;
 mod config;
 mod dial;
@@ -13,20 +14,25 @@ mod tls;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 pub use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+pub use self::breaker::BreakerState;
+use self::breaker::Breakers;
 pub(crate) use self::config::Target;
 pub use self::config::{RedisConfig, Tls};
 use self::failure::{CallError, Failure};
+use self::pool::Message;
 pub use self::pool::PoolUse;
 use self::route::{Route, Server};
-use super::{Keys, KeysFuture, Reply, RunFuture, ScriptCall, Store};
+use super::{Durability, DurableFuture, Keys, KeysFuture, Reply, RunFuture, ScriptCall, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::Script;
 
@@ -38,11 +44,15 @@ const SCAN_COUNT: usize = 1000;
 
 /// One server, the primary that sentinels name, or a cluster, over pools of multiplexed connections that reconnect by themselves.
 pub struct RedisStore {
-    route: Route,
+    route: Arc<Route>,
+    breakers: Arc<Breakers>,
     address: String,
     call_timeout: Duration,
     /// Set when the server turns out not to know `#!lua`: a Redis before 7.
     plain: AtomicBool,
+    /// Connections of their own for calls that wait for replicas, which hold up whatever is behind them.
+    waiting: OnceCell<Route>,
+    waiting_config: RedisConfig,
 }
 
 impl RedisStore {
@@ -67,8 +77,11 @@ impl RedisStore {
                  trust a private CA instead"
             );
         }
-        let route = Route::open(config).await?;
-        Ok(Self { route, address, call_timeout: config.deadline_after(), plain: AtomicBool::new(false) })
+        let route = Arc::new(Route::open(config).await?);
+        let breakers = Arc::new(Breakers::new(config.breaker_failures, config.reconnect_base));
+        let (call_timeout, plain) = (config.deadline_after(), AtomicBool::new(false));
+        let waiting_config = RedisConfig { calls_per_connection: 1, ..config.clone() };
+        Ok(Self { route, breakers, address, call_timeout, plain, waiting: OnceCell::new(), waiting_config })
     }
 
     /// An open connection for anything else that this server should do, job queues for one: it is shared with this store,
@@ -93,12 +106,31 @@ impl RedisStore {
         self.route.usage()
     }
 
+    /// Whether calls are sent, or refused because nobody answers.
+    #[must_use]
+    pub fn breaker(&self) -> BreakerState {
+        self.breakers.state()
+    }
+
     /// The same, to the node of a cluster that holds `key` now. It does not follow the key when that moves.
     ///
     /// # Errors
     /// As [`raw`](Self::raw).
     pub async fn raw_for(&self, key: &str) -> Result<MultiplexedConnection> {
         Ok(self.route.connection(key, self.deadline()).await?)
+    }
+
+    /// A connection to every server that holds keys of its own: one, or each primary of a cluster as it is now.
+    ///
+    /// # Errors
+    /// As [`raw`](Self::raw).
+    pub async fn raw_all(&self) -> Result<Vec<MultiplexedConnection>> {
+        let deadline = self.deadline();
+        let mut connections = Vec::new();
+        for server in self.route.primaries(deadline).await? {
+            connections.push(server.connection(deadline).await?);
+        }
+        Ok(connections)
     }
 
     /// Loads a script into every server and checks that it names it as we do. Loading again changes nothing.
@@ -170,7 +202,7 @@ impl RedisStore {
         give.arg(key).arg(name).arg("NX").arg("EX").arg(ttl_s);
         // Whoever comes first gives the name; asking again tells who that was.
         for command in [&ask, &give, &ask] {
-            let value = self.route.send(slot, command, deadline).await;
+            let value = self.route.send(slot, Message::new(command), deadline).await;
             if let Value::BulkString(known) = value.map_err(|err| err.error(&self.address, true))? {
                 return Ok(String::from_utf8_lossy(&known).into_owned());
             }
@@ -180,7 +212,7 @@ impl RedisStore {
 
     /// Hash tags of which every node that holds a sixteenth of the slots in one piece has one; where there are no slots, one.
     pub(crate) fn node_tags(&self) -> Vec<String> {
-        match self.route {
+        match *self.route {
             Route::Pool(_) => vec!["0".to_owned()],
             Route::Cluster(_) => slot::spread_tags(),
         }
@@ -195,24 +227,24 @@ impl RedisStore {
     }
 
     /// EVALSHA, and EVAL when the server does not have the script: after a restart, a failover, a flush.
-    async fn evaluate(&self, call: &ScriptCall, slot: usize, deadline: Instant) -> Result<Value, CallError> {
+    async fn evaluate(&self, way: Way<'_>, call: &ScriptCall, deadline: Instant) -> Result<Value, CallError> {
         let command = eval("EVALSHA", self.sha1(call.script), call);
-        match self.route.send(slot, &command, deadline).await {
+        match way.send(&command, deadline).await {
             // Boxed, like all that is rare, to keep small what every call carries.
-            Err(err) if err.is_noscript() => Box::pin(self.evaluate_text(call, slot, deadline)).await,
+            Err(err) if err.is_noscript() => Box::pin(self.evaluate_text(way, call, deadline)).await,
             result => result,
         }
     }
 
-    async fn evaluate_text(&self, call: &ScriptCall, slot: usize, deadline: Instant) -> Result<Value, CallError> {
+    async fn evaluate_text(&self, way: Way<'_>, call: &ScriptCall, deadline: Instant) -> Result<Value, CallError> {
         tracing::debug!(script = call.script.name(), "the server does not have the script; sending its text");
         if !self.plain.load(Ordering::Relaxed) {
-            match self.route.send(slot, &eval("EVAL", call.script.text(), call), deadline).await {
+            match way.send(&eval("EVAL", call.script.text(), call), deadline).await {
                 Err(err) if err.knows_no_shebang() => self.plain.store(true, Ordering::Relaxed),
                 result => return result,
             }
         }
-        self.route.send(slot, &eval("EVAL", call.script.plain_text(), call), deadline).await
+        way.send(&eval("EVAL", call.script.plain_text(), call), deadline).await
     }
 
     async fn scan(&self, prefix: &str, most: usize) -> Result<Keys, CallError> {
@@ -238,38 +270,102 @@ impl RedisStore {
     }
 
     async fn run_call(&self, call: &ScriptCall) -> Result<Reply> {
-        let (slot, deadline) = (self.route.slot_of(&call.keys)?, self.deadline());
-        match self.evaluate(call, slot, deadline).await {
+        let way = Way { route: &self.route, slot: self.route.slot_of(&call.keys)?, wait: None };
+        match self.run_on(way, call).await? {
             Ok(value) => reply::read(value),
-            Err(err) => Box::pin(self.repeat(call, slot, deadline, err)).await,
+            Err(text) => Ok(Reply::Error(text)),
         }
     }
 
-    /// What the failure means, and the call again where that is safe, until the deadline.
-    async fn repeat(&self, call: &ScriptCall, slot: usize, deadline: Instant, mut err: CallError) -> Result<Reply> {
+    async fn run_waiting(&self, call: &ScriptCall, wait: Durability) -> Result<(Reply, u64)> {
+        let open = || Route::open(&self.waiting_config);
+        let route = self.waiting.get_or_try_init(open).await?;
+        let way = Way { route, slot: route.slot_of(&call.keys)?, wait: Some(wait) };
+        match self.run_on(way, call).await? {
+            Ok(Value::Array(mut both)) if both.len() == 2 => {
+                let replicas = both.pop().and_then(|value| redis::from_redis_value(value).ok()).unwrap_or(0);
+                Ok((reply::read(both.pop().unwrap_or(Value::Nil))?, replicas))
+            }
+            Ok(value) => Ok((reply::read(value)?, 0)),
+            Err(text) => Ok((Reply::Error(text), 0)),
+        }
+    }
+
+    /// The server's answer, or the error that the script answered with.
+    async fn run_on(&self, way: Way<'_>, call: &ScriptCall) -> Result<Result<Value, String>> {
+        self.breakers.check(way.slot)?;
+        let began = Instant::now();
+        let deadline = began + self.call_timeout + way.patience();
+        let answered = match self.evaluate(way, call, deadline).await {
+            Ok(value) => Ok(value),
+            Err(err) => Box::pin(self.repeat(way, call, deadline, err)).await,
+        };
+        match answered {
+            Err(err) if !err.is_answer() => {
+                self.breakers.failed(way.slot, began, &err, &self.route);
+                Err(err.error(&self.address, call.idempotent))
+            }
+            answered => {
+                self.breakers.answered(way.slot);
+                match answered {
+                    Ok(value) => Ok(Ok(value)),
+                    Err(err) => match err.failure() {
+                        Failure::Answered(text) => Ok(Err(text)),
+                        _ => Err(err.error(&self.address, call.idempotent)),
+                    },
+                }
+            }
+        }
+    }
+
+    /// The call again where that is safe, until the deadline.
+    async fn repeat(
+        &self,
+        way: Way<'_>,
+        call: &ScriptCall,
+        deadline: Instant,
+        mut err: CallError,
+    ) -> Result<Value, CallError> {
         let mut pauses = retries();
         loop {
             let may_repeat = match err.failure() {
-                Failure::Answered(text) => return Ok(Reply::Error(text)),
+                Failure::Answered(_) | Failure::Final => false,
                 // Refused before anything happened: sending it again is the first time.
                 Failure::Passing => true,
-                Failure::Unreachable => self.route.may_move(),
+                Failure::Unreachable => way.route.may_move(),
                 // It may have happened. Only what happens once however often it is sent is sent again.
                 Failure::Broken => call.idempotent,
-                Failure::Final => false,
             };
             let pause = pauses.next().unwrap_or(RETRY_AFTER.1);
             if !may_repeat || Instant::now() + pause >= deadline {
-                return Err(err.error(&self.address, call.idempotent));
+                return Err(err);
             }
             tracing::warn!(script = call.script.name(), error = %err, "the call failed; sending it again");
             tokio::time::sleep(pause).await;
-            self.route.relearn(deadline).await;
-            match self.evaluate(call, slot, deadline).await {
-                Ok(value) => return reply::read(value),
+            way.route.relearn(deadline).await;
+            match self.evaluate(way, call, deadline).await {
+                Ok(value) => return Ok(value),
                 Err(again) => err = again,
             }
         }
+    }
+}
+
+/// Where a call goes, and whether it waits there for replicas.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    route: &'a Route,
+    slot: usize,
+    wait: Option<Durability>,
+}
+
+impl Way<'_> {
+    fn patience(self) -> Duration {
+        self.wait.map_or(Duration::ZERO, Durability::timeout)
+    }
+
+    async fn send(self, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
+        self.route.send(self.slot, Message::new(command).waiting(self.wait), deadline).await
     }
 }
 
@@ -282,6 +378,10 @@ fn retries() -> impl Iterator<Item = Duration> + Send {
 impl Store for RedisStore {
     fn run<'a>(&'a self, call: &'a ScriptCall) -> RunFuture<'a> {
         Box::pin(self.run_call(call))
+    }
+
+    fn run_durably<'a>(&'a self, call: &'a ScriptCall, durability: Durability) -> DurableFuture<'a> {
+        Box::pin(self.run_waiting(call, durability))
     }
 
     fn keys<'a>(&'a self, prefix: &'a str, most: usize) -> KeysFuture<'a> {

@@ -14,14 +14,18 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::config::RedisConfig;
 use super::dial::{Opened, Task};
 use super::failure::{CallError, NotSent, is_topology_news};
+use crate::store::Durability;
 
-/// How many calls one connection carries before another is opened.
+/// How many calls one connection carries before another is opened, where nobody waits for replicas.
 pub(super) const CALLS_PER_CONNECTION: usize = 128;
+
+/// How much longer than it should `WAIT` may take to answer.
+const WAIT_GRACE: Duration = Duration::from_secs(1);
 
 /// The pause after a first attempt to connect that failed: a restart is often over by then.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -37,6 +41,8 @@ pub(super) type Opening<'a> = Pin<Box<dyn Future<Output = Result<Opened, NotSent
 pub(super) struct Pool {
     links: Box<[Arc<Link>]>,
     in_flight: Semaphore,
+    /// How many calls one connection carries before another is opened.
+    per_connection: usize,
     socket_timeout: Duration,
     /// Whether calls wait for a server that is away. They do not where another may have taken its place.
     patient: bool,
@@ -58,10 +64,12 @@ pub struct PoolUse {
 
 /// What is sent in one go.
 #[derive(Clone, Copy)]
-pub(super) enum Message<'a> {
-    Command(&'a Cmd),
-    /// The command with `ASKING` before it: for a slot that is moving to this node.
-    Asking(&'a Cmd),
+pub(super) struct Message<'a> {
+    command: &'a Cmd,
+    /// With `ASKING` before it: for a slot that is moving to this node.
+    asking: bool,
+    /// With `WAIT` behind it. The answer is then an array of the command's and how many replicas have it.
+    wait: Option<Durability>,
 }
 
 /// A place for a connection.
@@ -113,7 +121,8 @@ impl Pool {
         };
         Self {
             links: (0..config.max_connections).map(link).collect(),
-            in_flight: Semaphore::new(config.max_connections * CALLS_PER_CONNECTION),
+            in_flight: Semaphore::new(config.max_connections * config.calls_per_connection),
+            per_connection: config.calls_per_connection,
             socket_timeout: config.socket_timeout,
             patient: true,
         }
@@ -145,7 +154,7 @@ impl Pool {
 
     /// How much of it is in use just now.
     pub(super) fn usage(&self) -> PoolUse {
-        let calls_most = self.links.len() * CALLS_PER_CONNECTION;
+        let calls_most = self.links.len() * self.per_connection;
         PoolUse {
             connections: self.links.iter().filter(|link| matches!(&*link.state.borrow(), State::Up(_))).count(),
             connections_most: self.links.len(),
@@ -162,7 +171,9 @@ impl Pool {
         let sent_at = Instant::now();
         let before = live.answers.load(Ordering::Relaxed);
         let mut connection = live.connection.clone();
-        let answer = timeout_at(deadline.min(sent_at + self.socket_timeout), message.send(&mut connection)).await;
+        let answer =
+            timeout_at(deadline.min(sent_at + self.socket_timeout + message.patience()), message.send(&mut connection))
+                .await;
         let answer = match answer {
             Ok(Ok(value)) => {
                 live.answers.fetch_add(1, Ordering::Relaxed);
@@ -204,7 +215,7 @@ impl Pool {
             _ => Err(NotSent::busy(format!(
                 "the call had no turn in time: {} are under way, which is the most that {} connections carry; nothing was \
                  sent",
-                self.links.len() * CALLS_PER_CONNECTION,
+                self.links.len() * self.per_connection,
                 self.links.len()
             ))),
         }
@@ -219,7 +230,7 @@ impl Pool {
             match &*link.state.borrow() {
                 State::Up(live) => {
                     let calls = link.calls.load(Ordering::Relaxed);
-                    if calls < CALLS_PER_CONNECTION {
+                    if calls < self.per_connection {
                         return Ok((link, Arc::clone(live)));
                     }
                     if best.as_ref().is_none_or(|(fewest, ..)| calls < *fewest) {
@@ -241,17 +252,61 @@ impl Pool {
     }
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    pub(super) fn new(command: &'a Cmd) -> Self {
+        Self { command, asking: false, wait: None }
+    }
+
+    pub(super) fn waiting(self, wait: Option<Durability>) -> Self {
+        Self { wait, ..self }
+    }
+
+    pub(super) fn asking(self, asking: bool) -> Self {
+        Self { asking, ..self }
+    }
+
     async fn send(self, connection: &mut MultiplexedConnection) -> Result<Value, RedisError> {
-        match self {
-            Self::Command(command) => connection.send_packed_command(command).await,
-            Self::Asking(command) => {
-                let mut both = redis::pipe();
-                both.cmd("ASKING").add_command(command.clone());
-                let mut answers = Box::pin(connection.send_packed_commands(&both, 1, 1)).await?;
-                Ok(answers.pop().unwrap_or(Value::Nil))
-            }
+        match self.wait {
+            None => self.send_command(connection).await,
+            Some(wait) => Box::pin(self.send_and_wait(wait, connection)).await,
         }
+    }
+
+    async fn send_command(self, connection: &mut MultiplexedConnection) -> Result<Value, RedisError> {
+        if !self.asking {
+            return connection.send_packed_command(self.command).await;
+        }
+        let mut both = redis::pipe();
+        both.cmd("ASKING").add_command(self.command.clone());
+        let mut answers = Box::pin(connection.send_packed_commands(&both, 1, 1)).await?;
+        Ok(answers.pop().unwrap_or(Value::Nil))
+    }
+
+    /// One after the other: behind a command that was refused nobody should wait.
+    async fn send_and_wait(
+        self,
+        wait: Durability,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Value, RedisError> {
+        let answer = self.send_command(connection).await?;
+        if matches!(answer, Value::ServerError(_)) {
+            return Ok(answer);
+        }
+        let mut command = redis::cmd("WAIT");
+        command.arg(wait.replicas()).arg(wait.timeout().as_millis());
+        // The command has happened, whatever becomes of the waiting.
+        let waited = timeout(wait.timeout() + WAIT_GRACE / 2, command.query_async::<i64>(connection)).await;
+        let replicas = waited.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+        let replicas = replicas.unwrap_or_else(|err| {
+            tracing::warn!(error = %err, "the server could not be asked how many replicas have a write");
+            0
+        });
+        Ok(Value::Array(vec![answer, Value::Int(replicas)]))
+    }
+
+    /// How much longer than others the answer may take.
+    fn patience(self) -> Duration {
+        self.wait.map_or(Duration::ZERO, |wait| wait.timeout() + WAIT_GRACE)
     }
 }
 

@@ -62,11 +62,11 @@ impl Route {
         }
     }
 
-    pub(super) async fn send(&self, slot: usize, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
+    pub(super) async fn send(&self, slot: usize, message: Message<'_>, deadline: Instant) -> Result<Value, CallError> {
         match self {
-            Self::Pool(pool) => pool.send(Message::Command(command), deadline).await,
+            Self::Pool(pool) => pool.send(message, deadline).await,
             // Boxed, like all that is rare, to keep small what every call carries.
-            Self::Cluster(cluster) => Box::pin(cluster.send(slot, command, deadline)).await,
+            Self::Cluster(cluster) => Box::pin(cluster.send(slot, message, deadline)).await,
         }
     }
 
@@ -110,11 +110,18 @@ impl Route {
 }
 
 impl Server<'_> {
-    pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
-        let pool = match self {
+    fn pool(&self) -> &Pool {
+        match self {
             Self::Pool(pool) => pool,
             Self::Node(node) => &node.pool,
-        };
-        pool.send(Message::Command(command), deadline).await
+        }
+    }
+
+    pub(super) async fn send(&self, command: &Cmd, deadline: Instant) -> Result<Value, CallError> {
+        self.pool().send(Message::new(command), deadline).await
+    }
+
+    pub(super) async fn connection(&self, deadline: Instant) -> Result<MultiplexedConnection, NotSent> {
+        self.pool().connection(deadline).await
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use self::env::Target;
+use super::pool::CALLS_PER_CONNECTION;
 pub use super::tls::Tls;
 use crate::error::{Error, Result};
 
@@ -41,10 +42,12 @@ pub struct RedisConfig {
     pub(super) db: u32,
     pub(super) tls: Option<Tls>,
     pub(super) max_connections: usize,
+    pub(super) calls_per_connection: usize,
     pub(super) socket_timeout: Duration,
     pub(super) call_timeout: Option<Duration>,
     pub(super) reconnect_base: Duration,
     pub(super) reconnect_max: Duration,
+    pub(super) breaker_failures: u32,
     pub(super) lazy: bool,
     pub(crate) key_prefix: Option<String>,
 }
@@ -80,10 +83,12 @@ impl RedisConfig {
             db: 0,
             tls: None,
             max_connections: 50,
+            calls_per_connection: CALLS_PER_CONNECTION,
             socket_timeout: Duration::from_secs(5),
             call_timeout: None,
             reconnect_base: Duration::from_secs(1),
             reconnect_max: Duration::from_secs(30),
+            breaker_failures: 3,
             lazy: false,
             key_prefix: None,
         }
@@ -102,7 +107,7 @@ impl RedisConfig {
     /// - `redis+cluster://host[:6379],host2`, `rediss+cluster://…`
     ///
     /// After a `?` come settings by the names that the methods here have: `max_connections`, `socket_timeout` and
-    /// `call_timeout`, `reconnect_base` and `reconnect_max` (seconds), `lazy_connect`, `key_prefix`, `tls_ca`, `tls_cert`,
+    /// `call_timeout`, `reconnect_base` and `reconnect_max` (seconds), `breaker_failures`, `lazy_connect`, `key_prefix`, `tls_ca`, `tls_cert`,
     /// `tls_key` (paths) and `tls_insecure`. User, password, host and settings are percent-decoded.
     ///
     /// # Errors
@@ -190,6 +195,14 @@ impl RedisConfig {
     #[must_use]
     pub fn reconnect(mut self, base: Duration, max: Duration) -> Self {
         (self.reconnect_base, self.reconnect_max) = (bounded(base), bounded(max.max(base)));
+        self
+    }
+
+    /// After so many calls in a row without an answer, calls fail at once until the server answers a probe; 0 is never. Calls
+    /// that fail together count as one. Default: 3.
+    #[must_use]
+    pub fn breaker_failures(mut self, failures: u32) -> Self {
+        self.breaker_failures = failures;
         self
     }
 

@@ -15,6 +15,7 @@ pub(super) enum Setting {
     CallTimeout,
     ReconnectBase,
     ReconnectMax,
+    BreakerFailures,
     LazyConnect,
     KeyPrefix,
     TlsCa,
@@ -24,12 +25,13 @@ pub(super) enum Setting {
 }
 
 impl Setting {
-    pub(super) const ALL: [(Self, &'static str, &'static str); 11] = [
+    pub(super) const ALL: [(Self, &'static str, &'static str); 12] = [
         (Self::MaxConnections, "REDIS_MAX_CONNECTIONS", "max_connections"),
         (Self::SocketTimeout, "REDIS_SOCKET_TIMEOUT", "socket_timeout"),
         (Self::CallTimeout, "COSTGUARD_CALL_TIMEOUT", "call_timeout"),
         (Self::ReconnectBase, "COSTGUARD_RECONNECT_BASE", "reconnect_base"),
         (Self::ReconnectMax, "COSTGUARD_RECONNECT_MAX", "reconnect_max"),
+        (Self::BreakerFailures, "COSTGUARD_BREAKER_FAILURES", "breaker_failures"),
         (Self::LazyConnect, "COSTGUARD_LAZY_CONNECT", "lazy_connect"),
         (Self::KeyPrefix, "REDIS_KEY_PREFIX", "key_prefix"),
         (Self::TlsCa, "COSTGUARD_TLS_CA", "tls_ca"),
@@ -155,6 +157,9 @@ impl RedisConfig {
             Setting::CallTimeout => self.call_timeout = Some(found.seconds()?),
             Setting::ReconnectBase => self.reconnect_base = found.seconds()?,
             Setting::ReconnectMax => self.reconnect_max = found.seconds()?,
+            Setting::BreakerFailures => {
+                self.breaker_failures = found.parse("give a whole number, or 0 for never")?;
+            }
             Setting::LazyConnect => self.lazy = found.switch()?,
             Setting::KeyPrefix => self.key_prefix = Some(found.value.clone()),
             Setting::TlsCa => self.tls_of(found)?.ca = Some(found.value.clone().into()),

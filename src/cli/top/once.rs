@@ -1,0 +1,143 @@
+//! One look, for scripts and pipes.
+
+use std::fmt::Write as _;
+
+use costguard::service::Health;
+use serde::Serialize;
+
+use super::view::{BlockRow, CounterRow, HoldRow, Snapshot, Sort, Tab};
+use crate::cli::output::table;
+use crate::cli::time::{people_duration, people_time, rfc3339};
+
+/// Amounts are in the meter's unit: nanos for `cost`.
+#[derive(Serialize)]
+pub(super) struct Json<'a> {
+    /// The server's time.
+    at: String,
+    health: &'a Health,
+    /// Whether all of the store was seen, and all of it fits.
+    complete: bool,
+    /// How many counters there are beside those that are listed.
+    counters_left_out: usize,
+    counters: Vec<JsonCounter<'a>>,
+    holds_left_out: usize,
+    holds: Vec<JsonHold<'a>>,
+    blocks: Vec<JsonBlock<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonCounter<'a> {
+    root: &'a str,
+    scope: &'a str,
+    meter: &'a str,
+    per: &'a str,
+    window: &'a str,
+    /// Null of a rate without a policy.
+    used: Option<i64>,
+    held: i64,
+    limit: Option<i64>,
+    /// How full, in thousandths of the limit.
+    full_permille: Option<i64>,
+    /// `close`, `full` or `blocked`.
+    state: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct JsonHold<'a> {
+    root: &'a str,
+    id: &'a str,
+    age_ms: u128,
+    expires_at: String,
+}
+
+#[derive(Serialize)]
+struct JsonBlock<'a> {
+    root: &'a str,
+    scope: &'a str,
+    until: String,
+}
+
+impl<'a> Json<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, sort: Sort, filter: &str, most: usize) -> Self {
+        let (rows, holds) = (snapshot.rows(Tab::Counters, sort, false, filter), snapshot.held(false, filter));
+        Self {
+            at: rfc3339(snapshot.now_ms),
+            health: &snapshot.health,
+            complete: snapshot.progress.complete && !snapshot.progress.overflowed,
+            counters_left_out: rows.len().saturating_sub(most),
+            counters: rows.into_iter().take(most).map(JsonCounter::new).collect(),
+            holds_left_out: holds.len().saturating_sub(most),
+            holds: holds.into_iter().take(most).map(JsonHold::new).collect(),
+            blocks: snapshot.blocks.iter().map(JsonBlock::new).collect(),
+        }
+    }
+}
+
+impl<'a> JsonCounter<'a> {
+    fn new(row: &'a CounterRow) -> Self {
+        Self {
+            root: &row.root,
+            scope: &row.scope,
+            meter: row.meter.as_str(),
+            per: &row.per,
+            window: &row.window,
+            used: row.used,
+            held: row.held,
+            limit: row.limit,
+            full_permille: row.share,
+            state: Some(row.state()).filter(|state| !state.is_empty()),
+        }
+    }
+}
+
+impl<'a> JsonHold<'a> {
+    fn new(row: &'a HoldRow) -> Self {
+        Self { root: &row.root, id: &row.id, age_ms: row.age.as_millis(), expires_at: rfc3339(row.expires_ms) }
+    }
+}
+
+impl<'a> JsonBlock<'a> {
+    fn new(row: &'a BlockRow) -> Self {
+        Self { root: &row.root, scope: &row.scope, until: rfc3339(row.until_ms) }
+    }
+}
+
+/// The same for people.
+pub(super) fn to_text(snapshot: &Snapshot, sort: Sort, filter: &str, most: usize) -> Result<String, std::fmt::Error> {
+    let mut text = format!("{} at {} UTC\n", snapshot.health.store, people_time(snapshot.now_ms));
+    writeln!(text, "{}\n{}\n", snapshot.summary(), snapshot.extent())?;
+    let mut counters = table(&["scope", "root", "meter", "per", "used", "held", "at most", "full", ""]);
+    let rows = snapshot.rows(Tab::Counters, sort, false, filter);
+    for row in rows.iter().take(most) {
+        counters.add_row([
+            row.scope.clone(),
+            row.root.clone(),
+            row.meter.to_string(),
+            row.per.clone(),
+            row.amount(row.used),
+            row.amount(Some(row.held)),
+            row.amount(row.limit),
+            row.share_text(),
+            row.state().to_owned(),
+        ]);
+    }
+    write!(text, "{counters}")?;
+    if rows.len() > most {
+        write!(text, "\n and {} more", rows.len() - most)?;
+    }
+    let held = snapshot.held(false, filter);
+    if let Some(oldest) = held.first() {
+        let age = people_duration(oldest.age);
+        write!(
+            text,
+            "\n\nThe oldest of {} open holds is {}, under {}, held for {age}.",
+            held.len(),
+            oldest.id,
+            oldest.root
+        )?;
+    }
+    for BlockRow { root, scope, until_ms } in &snapshot.blocks {
+        write!(text, "\n{scope} under {root} is blocked until {} UTC.", people_time(*until_ms))?;
+    }
+    Ok(text)
+}

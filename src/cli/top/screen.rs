@@ -1,0 +1,192 @@
+//! Drawing a snapshot, and what keys do to the view.
+
+use costguard::service::HealthStatus;
+use ratatui::Frame;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Style, Stylize as _};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Cell, Paragraph, Row, Table};
+
+use super::view::{CounterRow, HoldRow, Snapshot, Sort, Tab};
+use crate::cli::time::{people_duration, people_time};
+
+const HELP: &str = "q quit  tab or 1-4 view  s sort  r reverse  / filter  esc clear  up/down scroll";
+
+/// The longest filter.
+const MOST_FILTER: usize = 100;
+
+/// What the user looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Screen {
+    pub(super) tab: Tab,
+    pub(super) sort: Sort,
+    pub(super) reversed: bool,
+    pub(super) filter: String,
+    /// Whether keys go into the filter.
+    typing: bool,
+    /// The first row that is shown.
+    offset: usize,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Stay,
+    Quit,
+}
+
+impl Screen {
+    pub(super) fn new(sort: Option<Sort>, filter: String) -> Self {
+        let tab = Tab::default();
+        Self { tab, sort: sort.unwrap_or(tab.sort()), reversed: false, filter, typing: false, offset: 0 }
+    }
+
+    /// Does what a key means.
+    pub(super) fn press(&mut self, key: KeyEvent) -> Next {
+        let is_control_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+        if is_control_c {
+            return Next::Quit;
+        }
+        match key.code {
+            KeyCode::Enter if self.typing => self.typing = false,
+            KeyCode::Backspace if self.typing => drop(self.filter.pop()),
+            KeyCode::Char(c) if self.typing && self.filter.len() < MOST_FILTER => self.filter.push(c),
+            KeyCode::Char(_) if self.typing => {}
+            KeyCode::Esc => (self.typing, self.filter) = (false, String::new()),
+            KeyCode::Char('q') => return Next::Quit,
+            KeyCode::Char('/') => self.typing = true,
+            KeyCode::Char('s') => self.sort = self.sort.next(),
+            KeyCode::Char('r') => self.reversed = !self.reversed,
+            KeyCode::Char('1') => self.show(Tab::Spend),
+            KeyCode::Char('2') => self.show(Tab::Limits),
+            KeyCode::Char('3') => self.show(Tab::Counters),
+            KeyCode::Char('4') => self.show(Tab::Holds),
+            KeyCode::Tab => self.show(self.tab.next()),
+            KeyCode::Up => self.offset = self.offset.saturating_sub(1),
+            KeyCode::Down => self.offset = self.offset.saturating_add(1),
+            KeyCode::PageUp => self.offset = self.offset.saturating_sub(20),
+            KeyCode::PageDown => self.offset = self.offset.saturating_add(20),
+            KeyCode::Home => self.offset = 0,
+            _ => {}
+        }
+        Next::Stay
+    }
+
+    fn show(&mut self, tab: Tab) {
+        (self.tab, self.sort, self.reversed, self.offset) = (tab, tab.sort(), false, 0);
+    }
+
+    /// Draws all of it; before the first turn is over there is no snapshot.
+    pub(super) fn draw(&mut self, frame: &mut Frame<'_>, snapshot: Option<&Snapshot>) {
+        let areas = Layout::vertical([Constraint::Length(4), Constraint::Min(1), Constraint::Length(1)]);
+        let [head, body, foot] = areas.areas(frame.area());
+        let Some(snapshot) = snapshot else {
+            frame.render_widget(Paragraph::new("looking at the store ..."), head);
+            return;
+        };
+        frame.render_widget(Paragraph::new(self.head(snapshot)), head);
+        if self.tab == Tab::Holds {
+            self.draw_holds(frame, body, &snapshot.held(self.reversed, &self.filter));
+        } else {
+            self.draw_counters(frame, body, &snapshot.rows(self.tab, self.sort, self.reversed, &self.filter));
+        }
+        let foot_text = if self.typing { format!("filter: {}_", self.filter) } else { HELP.to_owned() };
+        frame.render_widget(Paragraph::new(foot_text.dim()), foot);
+    }
+
+    fn head<'a>(&self, snapshot: &'a Snapshot) -> Vec<Line<'a>> {
+        let health = &snapshot.health;
+        let (status, colour) = match health.status {
+            HealthStatus::Connected => ("connected", Color::Green),
+            HealthStatus::Degraded => ("degraded", Color::Yellow),
+            _ => ("disconnected", Color::Red),
+        };
+        let mut store = vec![Span::raw(format!("{}  ", health.store)), Span::styled(status, Style::new().fg(colour))];
+        if let Some(ping_ms) = health.ping_ms {
+            store.push(Span::raw(format!("  ping {ping_ms:.1} ms")));
+        }
+        match (health.server.used_memory_bytes, health.server.max_memory_bytes) {
+            (Some(used), Some(most @ 1..)) => {
+                store.push(Span::raw(format!("  memory {} of {} MiB", mib(used), mib(most))))
+            }
+            (Some(used), _) => store.push(Span::raw(format!("  memory {} MiB", mib(used)))),
+            _ => {}
+        }
+        let why = snapshot.trouble.as_ref().or(health.reasons.first());
+        let extent = match why {
+            Some(why) => Span::styled(format!("{}; {why}", snapshot.extent()), Style::new().fg(Color::Yellow)),
+            None => Span::raw(snapshot.extent()),
+        };
+        let mut tabs = Vec::new();
+        for (place, (tab, name)) in Tab::ALL.into_iter().enumerate() {
+            let text = format!(" {} {name} ", place + 1);
+            tabs.push(if tab == self.tab { text.reversed() } else { text.into() });
+        }
+        let order = if self.tab == Tab::Holds { "age" } else { self.sort.word() };
+        tabs.push(Span::raw(format!("  by {order}{}", if self.reversed { ", reversed" } else { "" })));
+        if !self.filter.is_empty() {
+            tabs.push(Span::raw(format!("  filter {}", self.filter)));
+        }
+        let time = format!("{} UTC  {}", people_time(snapshot.now_ms), snapshot.summary());
+        vec![Line::from(store), Line::from(time), Line::from(extent), Line::from(tabs)]
+    }
+
+    fn draw_counters(&mut self, frame: &mut Frame<'_>, area: Rect, rows: &[&CounterRow]) {
+        let header = ["scope", "root", "meter", "per", "used", "held", "at most", "full", ""];
+        let shown = self.shown(rows.len(), area).map(|place| {
+            let row = rows[place];
+            let colour = match row.state() {
+                "full" | "blocked" => Color::Red,
+                "close" => Color::Yellow,
+                _ => Color::Reset,
+            };
+            let cells = [
+                row.scope.clone(),
+                row.root.clone(),
+                row.meter.to_string(),
+                row.per.clone(),
+                row.amount(row.used),
+                row.amount(Some(row.held)),
+                row.amount(row.limit),
+                row.share_text(),
+                row.state().to_owned(),
+            ];
+            Row::new(cells.map(Cell::from)).style(Style::new().fg(colour))
+        });
+        let widths = [
+            Constraint::Fill(3),
+            Constraint::Fill(2),
+            Constraint::Length(11),
+            Constraint::Fill(2),
+            Constraint::Length(14),
+            Constraint::Length(12),
+            Constraint::Length(12),
+            Constraint::Length(7),
+            Constraint::Length(7),
+        ];
+        let table = Table::new(shown.collect::<Vec<_>>(), widths).header(Row::new(header).bold());
+        frame.render_widget(table, area);
+    }
+
+    fn draw_holds(&mut self, frame: &mut Frame<'_>, area: Rect, rows: &[&HoldRow]) {
+        let shown = self.shown(rows.len(), area).map(|place| {
+            let HoldRow { root, id, age, expires_ms } = rows[place];
+            Row::new([id.clone(), root.clone(), people_duration(*age), people_time(*expires_ms)])
+        });
+        let widths = [Constraint::Fill(2), Constraint::Fill(1), Constraint::Length(16), Constraint::Length(20)];
+        let header = Row::new(["hold", "root", "age", "expires (UTC)"]).bold();
+        frame.render_widget(Table::new(shown.collect::<Vec<_>>(), widths).header(header), area);
+    }
+
+    /// The places of the rows that fit.
+    fn shown(&mut self, rows: usize, area: Rect) -> std::ops::Range<usize> {
+        let room = usize::from(area.height).saturating_sub(1);
+        self.offset = self.offset.min(rows.saturating_sub(room));
+        self.offset..rows.min(self.offset + room)
+    }
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes >> 20
+}

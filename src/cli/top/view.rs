@@ -1,0 +1,245 @@
+//! What is shown of a survey: rows in an order, those that a filter leaves.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use costguard::Meter;
+use costguard::service::Health;
+
+use super::survey::{Progress, Survey};
+
+/// From here on a limit is close to full, in thousandths.
+const CLOSE: i64 = 800;
+
+/// A store as it was after one turn.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshot {
+    pub(super) health: Health,
+    /// Why the last turn found nothing new.
+    pub(super) trouble: Option<String>,
+    pub(super) now_ms: i64,
+    pub(super) progress: Progress,
+    pub(super) counters: Vec<CounterRow>,
+    pub(super) holds: Vec<HoldRow>,
+    pub(super) blocks: Vec<BlockRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CounterRow {
+    pub(super) root: String,
+    pub(super) scope: String,
+    pub(super) meter: Meter,
+    pub(super) per: String,
+    pub(super) window: String,
+    /// `None` of a rate without a policy.
+    pub(super) used: Option<i64>,
+    pub(super) held: i64,
+    pub(super) limit: Option<i64>,
+    /// How full, in thousandths.
+    pub(super) share: Option<i64>,
+    pub(super) blocked: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HoldRow {
+    pub(super) root: String,
+    pub(super) id: String,
+    pub(super) age: Duration,
+    pub(super) expires_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BlockRow {
+    pub(super) root: String,
+    pub(super) scope: String,
+    pub(super) until_ms: i64,
+}
+
+/// What the table shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Tab {
+    /// Money by scope.
+    #[default]
+    Spend,
+    /// What has a limit.
+    Limits,
+    /// Everything that is counted.
+    Counters,
+    Holds,
+}
+
+/// What rows are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Sort {
+    Used,
+    Held,
+    Full,
+    Name,
+}
+
+impl Tab {
+    pub(super) const ALL: [(Self, &'static str); 4] =
+        [(Self::Spend, "spend"), (Self::Limits, "limits"), (Self::Counters, "counters"), (Self::Holds, "holds")];
+
+    pub(super) fn next(self) -> Self {
+        let place = Self::ALL.iter().position(|(tab, _)| *tab == self).unwrap_or(0);
+        Self::ALL[(place + 1) % Self::ALL.len()].0
+    }
+
+    /// What it is sorted by until somebody wants it otherwise.
+    pub(super) fn sort(self) -> Sort {
+        if self == Self::Limits { Sort::Full } else { Sort::Used }
+    }
+}
+
+impl Sort {
+    pub(super) fn next(self) -> Self {
+        match self {
+            Self::Used => Self::Held,
+            Self::Held => Self::Full,
+            Self::Full => Self::Name,
+            Self::Name => Self::Used,
+        }
+    }
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Used => "used",
+            Self::Held => "held",
+            Self::Full => "full",
+            Self::Name => "name",
+        }
+    }
+}
+
+impl CounterRow {
+    /// The state in a word: what a request would meet. A store does not count denials, so this is what can be told of them.
+    pub(super) fn state(&self) -> &'static str {
+        match self.share {
+            _ if self.blocked => "blocked",
+            Some(1000..) => "full",
+            Some(CLOSE..) => "close",
+            _ => "",
+        }
+    }
+
+    /// `80.5%`, cut off and not rounded, so that only what is full is 100%.
+    pub(super) fn share_text(&self) -> String {
+        self.share.map_or_else(|| "-".to_owned(), |share| format!("{}.{}%", share / 10, share % 10))
+    }
+
+    pub(super) fn amount(&self, amount: Option<i64>) -> String {
+        amount.map_or_else(|| "-".to_owned(), |amount| self.meter.format_amount(amount))
+    }
+
+    fn has(&self, filter: &str) -> bool {
+        [&self.root, &self.scope, self.meter.as_str(), &self.per, self.state()]
+            .iter()
+            .any(|text| contains(text, filter))
+    }
+}
+
+impl Snapshot {
+    pub(super) fn of(survey: &Survey, health: Health, trouble: Option<String>) -> Self {
+        let is_blocked = |root: &Option<String>, scope: &String| {
+            root.as_ref().is_some_and(|root| survey.blocks.contains_key(&(root.clone(), scope.clone())))
+        };
+        let counters = survey.counters.iter().map(|(id, counted)| CounterRow {
+            root: id.root.clone().unwrap_or_else(|| "-".to_owned()),
+            scope: id.scope.clone(),
+            meter: id.meter.clone(),
+            per: counted.window.to_string(),
+            window: id.window.clone(),
+            // What is open is held, and that is what it counts.
+            used: if counted.is_open() { Some(counted.held()) } else { counted.used() },
+            held: if counted.is_open() { 0 } else { counted.held() },
+            limit: counted.limit(),
+            share: counted.share(),
+            blocked: is_blocked(&id.root, &id.scope),
+        });
+        let holds = survey.holds.iter().map(|((root, id), held)| HoldRow {
+            root: root.clone(),
+            id: id.clone(),
+            age: Duration::from_millis(u64::try_from(survey.now_ms - held.reserved_ms).unwrap_or(0)),
+            expires_ms: held.expires_ms,
+        });
+        let blocks = survey.blocks.iter().map(|((root, scope), (until_ms, _))| BlockRow {
+            root: root.clone(),
+            scope: scope.clone(),
+            until_ms: *until_ms,
+        });
+        Self {
+            health,
+            trouble,
+            now_ms: survey.now_ms,
+            progress: survey.progress,
+            counters: counters.collect(),
+            holds: holds.collect(),
+            blocks: blocks.collect(),
+        }
+    }
+
+    /// The counters of a view in its order.
+    pub(super) fn rows(&self, tab: Tab, sort: Sort, reversed: bool, filter: &str) -> Vec<&CounterRow> {
+        let belongs = |row: &&CounterRow| match tab {
+            Tab::Spend => row.meter == Meter::COST,
+            Tab::Limits => row.limit.is_some(),
+            Tab::Counters => true,
+            Tab::Holds => false,
+        };
+        let mut rows: Vec<_> = self.counters.iter().filter(belongs).filter(|row| row.has(filter)).collect();
+        // They come sorted by name, which stays where two are equal.
+        match sort {
+            Sort::Used => rows.sort_by_key(|row| Reverse(row.used)),
+            Sort::Held => rows.sort_by_key(|row| Reverse(row.held)),
+            Sort::Full => rows.sort_by_key(|row| Reverse(row.share)),
+            Sort::Name => rows.sort_by_key(|row| (&row.scope, &row.root, &row.meter)),
+        }
+        if reversed {
+            rows.reverse();
+        }
+        rows
+    }
+
+    /// The open holds, the oldest first.
+    pub(super) fn held(&self, reversed: bool, filter: &str) -> Vec<&HoldRow> {
+        let has = |row: &&HoldRow| contains(&row.root, filter) || contains(&row.id, filter);
+        let mut rows: Vec<_> = self.holds.iter().filter(has).collect();
+        rows.sort_by_key(|row| Reverse(row.age));
+        if reversed {
+            rows.reverse();
+        }
+        rows
+    }
+
+    /// All there is to see at a glance: `12 counters, 2 limits full, 1 close, 3 holds open, 1 scope blocked`.
+    pub(super) fn summary(&self) -> String {
+        let limits = self.counters.iter().filter(|row| row.limit.is_some());
+        let full = limits.clone().filter(|row| row.share >= Some(1000)).count();
+        let close = limits.filter(|row| row.share >= Some(CLOSE)).count() - full;
+        let (counters, full) = (counted(self.counters.len(), "counter"), counted(full, "limit"));
+        let (holds, blocks) = (counted(self.holds.len(), "hold"), counted(self.blocks.len(), "scope"));
+        format!("{counters}, {full} full, {close} close, {holds} open, {blocks} blocked")
+    }
+
+    /// How much of the store this shows.
+    pub(super) fn extent(&self) -> String {
+        let Progress { keys, complete, pass, overflowed } = self.progress;
+        match (complete, overflowed) {
+            (_, true) => format!("partial: more than can be kept; {keys} keys in the last turn"),
+            (false, _) => format!("partial: still looking, {keys} keys in the last turn"),
+            (true, _) if pass > Duration::from_secs(2) => {
+                format!("all keys, each looked at every {} s", pass.as_secs())
+            }
+            (true, _) => format!("all keys, {keys} in the last turn"),
+        }
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn contains(text: &str, filter: &str) -> bool {
+    text.to_lowercase().contains(&filter.to_lowercase())
+}
