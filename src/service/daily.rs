@@ -20,6 +20,10 @@ use crate::ops::{Counters, Engine, Stand};
 /// `cost:user_abc:2026-02-01`. They are plain integers, so whatever else reads Redis can read them. On a cluster two such
 /// keys lie in different slots: everything works there but [`try_start`](Self::try_start), which needs both and is refused
 /// as `Invalid`, unless keys are [`tagged`](Self::tagged).
+///
+/// A policy on [`Meter::COST`](crate::Meter::COST) over [`Subject::plain`](crate::Subject::plain) has the same keys and counts
+/// nano-dollars in them, where these are cents: who uses both gives one of them other names, by
+/// [`counters`](Self::counters) or a prefix.
 #[derive(Clone, Debug)]
 pub struct Daily {
     engine: Arc<Engine>,
