@@ -12,7 +12,7 @@ use crate::ops::{
     Adjust, Adjustments, Admit, Away, Charge, Correction, Count, Engine, FindHold, ListHolds, ListRules, Peek, Refund,
     Reserve, ReserveAcross, SetRule, Statement, Undelivered,
 };
-use crate::service::{Denials, Event, Health};
+use crate::service::{Cache, Daily, Denials, Event, Health, PerMinute, Sessions, Tokens};
 use crate::store::embedded::Embedded;
 use crate::store::redis::{MultiplexedConnection, RedisConfig, RedisStore, Target, escape_glob};
 use crate::store::{Clock, Durability, Store, SystemClock};
@@ -449,6 +449,36 @@ impl CostGuard {
         ttl: Duration,
     ) -> Count<'a> {
         Count { engine: &self.engine, subject, scope_kind, meter, ttl, amount: 1, extend: false, id: None }
+    }
+
+    /// Two counters a user and UTC day, cost in cents and assessments, with a start that keeps to a limit on each.
+    #[must_use]
+    pub fn daily(&self) -> Daily {
+        Daily::new(Arc::clone(&self.engine))
+    }
+
+    /// So many requests a calendar minute, per endpoint and user, under keys that begin with `name`.
+    #[must_use]
+    pub fn per_minute(&self, name: &str) -> PerMinute {
+        PerMinute::new(Arc::clone(&self.engine), name)
+    }
+
+    /// Typed values with a TTL, shared by all processes, under keys that begin with `name`.
+    #[must_use]
+    pub fn cache(&self, name: &str) -> Cache {
+        Cache::new(Arc::clone(&self.engine), name)
+    }
+
+    /// Sessions of users: unguessable, stored as hashes, ended one by one or all at once.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        Sessions::new(Arc::clone(&self.engine))
+    }
+
+    /// Tokens that work once, under keys that begin with these words: `&["oauth", "google", "state"]`.
+    #[must_use]
+    pub fn tokens(&self, purpose: &[&str]) -> Tokens {
+        Tokens::new(Arc::clone(&self.engine), purpose)
     }
 
     /// Corrects one counter by hand and notes the reason.

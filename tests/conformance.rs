@@ -11,6 +11,8 @@
 mod adjust;
 #[path = "conformance/admit.rs"]
 mod admit;
+#[path = "conformance/cache.rs"]
+mod cache;
 #[path = "conformance/call.rs"]
 mod call;
 #[path = "conformance/charge.rs"]
@@ -19,6 +21,8 @@ mod charge;
 mod count;
 #[path = "conformance/ends.rs"]
 mod ends;
+#[path = "conformance/keep.rs"]
+mod keep;
 #[path = "conformance/peek.rs"]
 mod peek;
 #[path = "conformance/rates.rs"]
@@ -32,6 +36,8 @@ mod rules;
 #[path = "conformance/soft.rs"]
 mod soft;
 mod support;
+#[path = "conformance/window.rs"]
+mod window;
 
 use std::collections::BTreeSet;
 
@@ -141,7 +147,8 @@ impl Case {
 fn table() -> Vec<Case> {
     let simple = [charge::cases(), admit::cases(), count::cases(), peek::cases(), adjust::cases()];
     let limits = [rates::cases(), soft::cases(), rules::cases(), refund::cases()];
-    simple.into_iter().chain([reserve::cases(), ends::cases()]).chain(limits).flatten().collect()
+    let services = [window::cases(), keep::cases(), cache::cases()];
+    simple.into_iter().chain([reserve::cases(), ends::cases()]).chain(limits).chain(services).flatten().collect()
 }
 
 #[tokio::test]

@@ -69,6 +69,13 @@ pub static CASES: &[Case] = &[
             f.guard.adjust(&f.subject, &f.counter, Correction::Add(1_000), "invoice 4711").await.map(drop)
         })
     }),
+    case("daily cost", 1, "OK", |f| Box::pin(async { f.guard.daily().increment_cost("alice", 1).await.map(drop) })),
+    case("daily start", 2, "GRANTED", |f| {
+        Box::pin(async { f.guard.daily().limit(u32::MAX).cap_cents(i64::MAX).try_start("alice").await.map(drop) })
+    }),
+    case("cache, a hit", 1, "HIT", |f| {
+        Box::pin(async { f.guard.cache("bench").get_or_compute("key", HOUR, || async { Ok(1) }).await.map(drop) })
+    }),
 ];
 
 const HOUR: Duration = Duration::from_secs(3600);

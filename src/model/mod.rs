@@ -27,6 +27,6 @@ pub use policy::{Counter, Fraction, Limit, MAX_LIMITS, Mode, Policy};
 pub use price::{Cost, Price};
 pub(crate) use rate::Bucket;
 pub use subject::{GLOBAL, Scope, Subject};
-pub(crate) use text::{encode_prefix, encode_tag};
+pub(crate) use text::{encode, encode_key, encode_prefix, encode_tag};
 pub use usage::{ServiceTier, TokenKind, Usage};
 pub use window::{Interval, Per, Period, Span, Window};

@@ -44,6 +44,23 @@ pub(crate) fn encode_prefix(prefix: &str) -> Result<String> {
     Ok(escape(prefix, |c| matches!(c, '{' | '}' | '%')))
 }
 
+/// The longest key of a cached value, in bytes as given: paths with queries are among them.
+const MAX_KEY_BYTES: usize = 1024;
+
+/// Encodes a key of a cached value: as [`encode_prefix`], for it stands between braces of its own.
+///
+/// # Errors
+/// `Invalid` when it is empty or longer than 1 KiB.
+pub(crate) fn encode_key(key: &str) -> Result<String> {
+    if key.is_empty() || key.len() > MAX_KEY_BYTES {
+        return Err(Error::invalid(format!(
+            "the key is {} bytes long; it has 1 to {MAX_KEY_BYTES}, so use a hash of a longer one",
+            key.len()
+        )));
+    }
+    Ok(escape(key, |c| matches!(c, '{' | '}' | '%')))
+}
+
 fn escape(text: &str, reserved: impl Fn(char) -> bool) -> String {
     let mut encoded = String::with_capacity(text.len());
     for c in text.chars() {

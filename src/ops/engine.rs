@@ -95,6 +95,12 @@ impl Rooted for Plan {
     }
 }
 
+impl Rooted for crate::model::Span {
+    fn root(&self) -> &str {
+        ""
+    }
+}
+
 impl Rooted for () {
     fn root(&self) -> &str {
         ""

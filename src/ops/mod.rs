@@ -3,19 +3,24 @@
 mod adjust;
 mod admit;
 mod away;
+mod cache;
 mod charge;
 mod count;
 mod engine;
 mod hold;
+mod keep;
 mod peek;
 mod plan;
 mod refund;
 pub(crate) mod request;
 mod rule;
 mod rulings;
+mod window;
 
 pub(crate) use away::Away;
+pub(crate) use cache::{Lease, Text};
 pub(crate) use engine::Engine;
+pub(crate) use window::{Counters, Stand};
 
 pub use adjust::{Adjust, Adjusted, Adjustment, Adjustments, Correction};
 pub use admit::Admit;

@@ -1,7 +1,7 @@
 //! What a server's user must be allowed for the scripts to work.
 
 /// The commands that the scripts call.
-pub const COMMANDS: [&str; 18] = [
+pub const COMMANDS: [&str; 19] = [
     "DECRBY",
     "DEL",
     "EXISTS",
@@ -10,6 +10,7 @@ pub const COMMANDS: [&str; 18] = [
     "HGET",
     "HGETALL",
     "HINCRBY",
+    "HLEN",
     "HMGET",
     "HSET",
     "INCRBY",

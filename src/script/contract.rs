@@ -41,6 +41,38 @@ pub enum Op {
     Rule,
     /// Reads overrides and blocks.
     Rules,
+    /// Adds to one counter of a window.
+    WindowAdd,
+    /// Reads one counter of a window.
+    WindowRead,
+    /// Counts one more if a limit and a cap allow it.
+    WindowStart,
+    /// Stores a text for a TTL.
+    Put,
+    /// Removes keys.
+    Remove,
+    /// Stores a session.
+    SessionCreate,
+    /// Reads a session that is valid.
+    SessionGet,
+    /// Takes a one-time token.
+    TokenConsume,
+    /// Reads a text and how long it lives.
+    CacheGet,
+    /// Gives the right to compute a value.
+    CacheLease,
+    /// Stores what was computed.
+    CacheFinish,
+    /// How long a key lives.
+    CacheLeft,
+    /// Gives a key another TTL.
+    CacheExpire,
+    /// Reads fields of a hash.
+    CacheHget,
+    /// Sets fields of a hash.
+    CacheHset,
+    /// Reads the generation of a tag.
+    CacheTag,
 }
 
 /// What one script takes and gives, in the words of its file's header.
@@ -65,7 +97,7 @@ pub struct Contract {
 
 impl Op {
     /// Every operation, in the order of their discriminants.
-    pub const ALL: [Op; 17] = [
+    pub const ALL: [Op; 33] = [
         Op::Charge,
         Op::Admit,
         Op::AdmitRate,
@@ -83,6 +115,22 @@ impl Op {
         Op::Refund,
         Op::Rule,
         Op::Rules,
+        Op::WindowAdd,
+        Op::WindowRead,
+        Op::WindowStart,
+        Op::Put,
+        Op::Remove,
+        Op::SessionCreate,
+        Op::SessionGet,
+        Op::TokenConsume,
+        Op::CacheGet,
+        Op::CacheLease,
+        Op::CacheFinish,
+        Op::CacheLeft,
+        Op::CacheExpire,
+        Op::CacheHget,
+        Op::CacheHset,
+        Op::CacheTag,
     ];
 
     /// Whether it changes anything.
@@ -271,5 +319,149 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         reply: &["OK now_ms (rule)..."],
         errors: "(none)",
         flags: "flags=no-writes",
+    },
+    Contract {
+        name: "window_add",
+        purpose: "adds to one counter of a window and sets its TTL with the first amount.",
+        keys: "counter",
+        args: "latest_start_s, earliest_end_s, amount, ttl_ms, now_ms",
+        reply: &["OK now_s us used", "STALE now_s"],
+        errors: "CORRUPT INVALID OVERFLOW",
+        flags: "",
+    },
+    Contract {
+        name: "window_read",
+        purpose: "reads one counter of a window and changes nothing.",
+        keys: "counter",
+        args: "latest_start_s, earliest_end_s, now_ms",
+        reply: &["OK now_s us used", "STALE now_s"],
+        errors: "CORRUPT",
+        flags: "flags=no-writes",
+    },
+    Contract {
+        name: "window_start",
+        purpose: "counts one more on a counter of a window if that keeps to its limit and another counter is below its cap.",
+        keys: "counter, [spent]",
+        args: "latest_start_s, earliest_end_s, limit, ttl_ms, now_ms, [cap]",
+        reply: &["GRANTED now_s us used [spent]", "DENIED now_s us used [spent]", "STALE now_s"],
+        errors: "CORRUPT INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "put",
+        purpose: "stores a text for a TTL and ends what was being computed for it.",
+        keys: "value, [lock]",
+        args: "text, ttl_ms",
+        reply: &["OK"],
+        errors: "INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "remove",
+        purpose: "removes keys.",
+        keys: "key...",
+        args: "(none)",
+        reply: &["OK removed"],
+        errors: "(none)",
+        flags: "flags=allow-oom",
+    },
+    Contract {
+        name: "session_create",
+        purpose: "stores a session under the generation of its user's sessions.",
+        keys: "session, generation",
+        args: "record, ttl_ms, most_ms, fresh",
+        reply: &["OK"],
+        errors: "CORRUPT INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "session_get",
+        purpose: "reads a session that is valid and lets it live longer.",
+        keys: "session, generation",
+        args: "ttl_ms",
+        reply: &["FOUND left_ms record", "NONE"],
+        errors: "CORRUPT INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "token_consume",
+        purpose: "takes a one-time token: the first claim wins, every other one finds nothing.",
+        keys: "token",
+        args: "claim, kept_ms",
+        reply: &["TAKEN record", "NONE"],
+        errors: "INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "cache_get",
+        purpose: "reads a text and how long it still lives.",
+        keys: "value",
+        args: "(none)",
+        reply: &["HIT left_ms text", "MISS"],
+        errors: "(none)",
+        flags: "flags=no-writes",
+    },
+    Contract {
+        name: "cache_lease",
+        purpose: "gives the right to compute a value to one who asks, unless the value is there.",
+        keys: "value, lock",
+        args: "token, lock_ttl_ms, force",
+        reply: &["HIT left_ms text", "LEASED", "BUSY left_ms"],
+        errors: "INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "cache_finish",
+        purpose: "stores what was computed under a lock that is still held, and gives the lock back.",
+        keys: "value, lock",
+        args: "token, text, ttl_ms",
+        reply: &["OK", "FENCED"],
+        errors: "INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "cache_left",
+        purpose: "how long a key of any type still lives.",
+        keys: "key",
+        args: "(none)",
+        reply: &["OK left_ms"],
+        errors: "(none)",
+        flags: "flags=no-writes",
+    },
+    Contract {
+        name: "cache_expire",
+        purpose: "gives a key of any type another TTL from now on.",
+        keys: "key",
+        args: "ttl_ms",
+        reply: &["OK found"],
+        errors: "INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "cache_hget",
+        purpose: "reads one field of a hash, or all.",
+        keys: "hash",
+        args: "[field]",
+        reply: &["HASH bytes... text", "MISS"],
+        errors: "(none)",
+        flags: "flags=no-writes",
+    },
+    Contract {
+        name: "cache_hset",
+        purpose: "sets fields of a hash and gives all of it a TTL from now on.",
+        keys: "hash",
+        args: "ttl_ms, fields_most, (field, value)...",
+        reply: &["OK added"],
+        errors: "INVALID",
+        flags: "",
+    },
+    Contract {
+        name: "cache_tag",
+        purpose: "reads the generation of a tag, or begins one, and lets it live at least for a TTL.",
+        keys: "tag",
+        args: "fresh, ttl_ms",
+        reply: &["OK generation"],
+        errors: "CORRUPT INVALID",
+        flags: "",
     },
 ];

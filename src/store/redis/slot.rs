@@ -21,7 +21,7 @@ pub(super) fn of_all(keys: &[String]) -> Result<usize> {
         None => Ok(slot),
         Some(other) => Err(Error::invalid(format!(
             "the keys {first} and {other} lie in different slots of the cluster, which one call cannot reach (CROSSSLOT): \
-             make the subject with Subject::new, whose keys share a slot"
+             make the subject with Subject::new, or the service .tagged(), whose keys share a slot"
         ))),
     }
 }
