@@ -15,6 +15,8 @@ mod admit;
 mod call;
 #[path = "conformance/charge.rs"]
 mod charge;
+#[path = "conformance/containers.rs"]
+mod containers;
 #[path = "conformance/count.rs"]
 mod count;
 #[path = "conformance/ends.rs"]
