@@ -15,10 +15,10 @@ mod admit;
 mod call;
 #[path = "conformance/charge.rs"]
 mod charge;
-#[path = "conformance/containers.rs"]
-mod containers;
 #[path = "conformance/count.rs"]
 mod count;
+#[path = "conformance/elsewhere.rs"]
+mod elsewhere;
 #[path = "conformance/ends.rs"]
 mod ends;
 #[path = "conformance/peek.rs"]
