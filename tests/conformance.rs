@@ -19,6 +19,8 @@ mod call;
 mod charge;
 #[path = "conformance/count.rs"]
 mod count;
+#[path = "conformance/elsewhere.rs"]
+mod elsewhere;
 #[path = "conformance/ends.rs"]
 mod ends;
 #[path = "conformance/keep.rs"]

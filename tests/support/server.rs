@@ -1,8 +1,8 @@
 //! Redis servers for tests: a private one per [`Server`], a shared one per test binary by [`server_url`].
 //!
 //! A private server comes from `COSTGUARD_TEST_SERVER` (a program), else `redis-server` or `valkey-server` on the PATH,
-//! else Docker (the image in `COSTGUARD_TEST_IMAGE`, by default [`DEFAULT_IMAGE`]). Nothing is ever skipped: where no
-//! server can be had, the test fails and says how to get one.
+//! else Docker (the first of [`images`]). Nothing is ever skipped: where no server can be had, the test fails and says how
+//! to get one.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -17,8 +17,8 @@ use testcontainers::core::{IntoContainerPort, WaitFor};
 use testcontainers::runners::SyncRunner;
 use testcontainers::{Container, GenericImage, ImageExt};
 
-/// The container image used when no server program is at hand.
-pub const DEFAULT_IMAGE: &str = "redis:7-alpine";
+/// The container images that tests use unless `COSTGUARD_TEST_IMAGES` names others. `scripts/test` reads the same file.
+const IMAGES: &str = include_str!("../images.txt");
 
 /// How long a server may take to answer its first command.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -114,10 +114,15 @@ impl Server {
     }
 
     fn start_container(options: &[&str]) -> Self {
-        let name = std::env::var("COSTGUARD_TEST_IMAGE").unwrap_or_else(|_| DEFAULT_IMAGE.to_owned());
+        let image = images().into_iter().find(|image| image != "local").expect("COSTGUARD_TEST_IMAGES names an image");
+        Self::start_image(&image, options)
+    }
+
+    /// Starts a server in a container of this image.
+    pub fn start_image(name: &str, options: &[&str]) -> Self {
         let (repository, tag) = match name.rsplit_once(':') {
             Some((repository, tag)) if !tag.contains('/') => (repository, tag),
-            _ => (name.as_str(), "latest"),
+            _ => (name, "latest"),
         };
         let program = if repository.contains("valkey") { "valkey-server" } else { "redis-server" };
         // Images other than the official ones refuse clients from outside the container by default.
@@ -137,8 +142,8 @@ impl Server {
         .expect("the thread that starts the container ends");
         let (container, port) = started.unwrap_or_else(|error| {
             panic!(
-                "no Redis for the tests: COSTGUARD_TEST_REDIS_URL is not set, neither redis-server nor valkey-server is \
-                 on the PATH, and Docker could not run {name} ({error}). Run scripts/test, which installs one."
+                "Docker could not run {name} ({error}). Without a redis-server or valkey-server on the PATH tests need it: \
+                 run scripts/test, which installs one."
             )
         });
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -322,6 +327,19 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         self.dismiss();
     }
+}
+
+/// The container images for tests, `local` for one made by `scripts/local-redis-image`. The first is used also where no
+/// server program is at hand.
+pub fn images() -> Vec<String> {
+    let named = std::env::var("COSTGUARD_TEST_IMAGES").unwrap_or_default();
+    let all = if images_are_default() { IMAGES } else { &named };
+    all.split([',', '\n', ' ']).filter(|image| !image.is_empty()).map(str::to_owned).collect()
+}
+
+/// Whether nobody named images.
+pub fn images_are_default() -> bool {
+    std::env::var("COSTGUARD_TEST_IMAGES").unwrap_or_default().trim().is_empty()
 }
 
 /// The server program the tests use, if there is one.

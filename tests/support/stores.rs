@@ -14,6 +14,9 @@ use super::server_url;
 /// The embedded store's time when a test begins: 2026-02-01T12:00:00Z.
 pub const START_MS: i64 = 1_769_947_200_000;
 
+/// The variable with the user, `name:password`, as whom stores work on servers; tests look behind their back as they are.
+pub const USER: &str = "COSTGUARD_TEST_USER";
+
 /// One key as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stored {
@@ -80,7 +83,9 @@ impl TestStore {
 
     pub async fn redis(url: &str, prefix: &str) -> Self {
         let connection = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
-        let store = Arc::new(RedisStore::connect(url).await.unwrap());
+        let user = std::env::var(USER).unwrap_or_default();
+        let as_user = url.replacen("://", &format!("://{user}{}", if user.is_empty() { "" } else { "@" }), 1);
+        let store = Arc::new(RedisStore::connect(&as_user).await.unwrap());
         let inner = Inner::Redis { url: url.to_owned(), connection };
         Self { name: store.describe(), prefix: prefix.to_owned(), store, inner }
     }
