@@ -1,8 +1,9 @@
-//! What a process counts about costguard, through the [`metrics`](https://docs.rs/metrics) facade: every metric, its unit and its labels.
+//! What a process counts about costguard, through the [`metrics`](https://docs.rs/metrics) facade: every metric, its unit and
+//! its labels.
 //!
-//! Install any recorder, for one `metrics-exporter-prometheus`, and call [`describe`] once so that it knows units and texts.
-//! Labels have few values: scripts, outcomes, and limits by the names that the policy gives them, never an id of a scope. `docs/metrics.md`
-//! is this list. Without the feature `metrics` nothing is counted, and nothing is paid for it.
+//! Install any recorder, for one `metrics-exporter-prometheus`, and call `describe` once so that it knows units and texts.
+//! Labels have few values: scripts, outcomes, and limits by scope kind, meter and window, never an id of a scope.
+//! `docs/metrics.md` is this list. Without the feature `metrics` nothing is counted, and nothing is paid for it.
 
 /// Whether anything is counted: what is only needed for a label need not be made otherwise.
 pub(crate) const ON: bool = cfg!(feature = "metrics");
@@ -71,6 +72,10 @@ metrics! {
         "Circuit breakers that are open: one for a server, one for each slot of a cluster that is called in vain";
     BREAKER_OPENED: Counter "costguard_breaker_opened_total" []
         "Circuit breakers that opened";
+    UNDELIVERED: Gauge "costguard_undelivered" []
+        "What was granted while the store was away and waits to be delivered";
+    REJECTED: Counter "costguard_rejected_total" []
+        "What was granted while the store was away and the store then refused for good";
     DATA_LOSSES: Counter "costguard_data_losses_total" []
         "Times that a store was found to have lost its data";
 }

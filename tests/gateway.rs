@@ -182,6 +182,20 @@ async fn a_granted_call_is_answered_with_fields_and_charged_its_usage() {
 }
 
 #[tokio::test]
+async fn the_list_of_models_is_asked_for_once_and_then_comes_out_of_the_cache() {
+    for guard in guards().await {
+        let gateway = Running::start(&guard, "100.00").await;
+        for expected in ["miss", "hit", "hit"] {
+            let url: Uri = format!("{}/v1/models", gateway.url).parse().unwrap();
+            let response = gateway.client.get(url).await.unwrap().map(Body::new);
+            assert_eq!((response.status().as_u16(), header(&response, "x-cache")), (200, expected));
+            assert_eq!(header(&response, "content-type"), "application/json");
+            assert_eq!(read_json(response).await["data"][0]["id"], "parrot");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_denied_call_is_a_429_that_says_why_and_until_when() {
     for guard in guards().await {
         let gateway = Running::start(&guard, "100.00").await;

@@ -4,6 +4,8 @@
 // Helpers beside the test functions fail the test like these do.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
+#[path = "http/cache.rs"]
+mod cache;
 #[path = "http/health.rs"]
 mod health;
 mod support;

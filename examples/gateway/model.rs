@@ -7,13 +7,13 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Json, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use http_body_util::channel::{Channel, Sender};
 use serde_json::{Value, json};
 
-/// The model behind `/v1/chat/completions`, with a pause between two words.
+/// The model behind `/v1/chat/completions`, and the list of all one of them, with a pause between two words.
 pub(crate) fn router(pause: Duration) -> Router {
-    Router::new().route("/v1/chat/completions", post(complete)).with_state(pause)
+    Router::new().route("/v1/chat/completions", post(complete)).route("/v1/models", get(list)).with_state(pause)
 }
 
 /// Tokens of a text by this model's tokenizer. In front of a real model use its own, or a bound: no token is shorter than a
@@ -26,6 +26,11 @@ pub(crate) fn count_tokens(text: &str) -> u64 {
 pub(crate) fn prompt(request: &Value) -> String {
     let messages = request["messages"].as_array().into_iter().flatten();
     messages.filter_map(|message| message["content"].as_str()).collect::<Vec<_>>().join(" ")
+}
+
+async fn list(State(pause): State<Duration>) -> Json<Value> {
+    tokio::time::sleep(pause).await;
+    Json(json!({"object": "list", "data": [{"id": "parrot", "object": "model"}]}))
 }
 
 async fn complete(State(pause): State<Duration>, Json(request): Json<Value>) -> Response {

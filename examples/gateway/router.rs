@@ -1,6 +1,7 @@
 //! The gateway: reads a call, reserves the most it can cost, has it made, and settles what it did cost.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -10,7 +11,7 @@ use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
-use costguard::http::{BudgetLayer, Gate, HealthService, Rejection, SharedHold, subject_from_headers};
+use costguard::http::{BudgetLayer, CacheLayer, Gate, HealthService, Rejection, SharedHold, subject_from_headers};
 use costguard::{Amounts, CostGuard, Estimate, Policy, PriceCatalogue, Usage};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
@@ -23,6 +24,7 @@ use crate::model::{count_tokens, prompt};
 /// The most a model may answer when the client does not say.
 const DEFAULT_MAX_TOKENS: u64 = 1024;
 const MAX_BODY_BYTES: usize = 1 << 20;
+const MODELS_TTL: Duration = Duration::from_secs(300);
 
 /// What the gateway stands on.
 pub(crate) struct Gateway {
@@ -53,13 +55,15 @@ struct Call {
     request: Value,
 }
 
-/// `POST /v1/chat/completions` for the user in the header `x-user`, `GET /health`,
+/// `POST /v1/chat/completions` for the user in the header `x-user`, `GET /v1/models` out of a cache, `GET /health`,
 /// `GET /health/redis`, and `GET /metrics` for Prometheus.
 pub(crate) fn router(gateway: Gateway) -> Router {
     let Gateway { guard, policy, prices, model_url, metrics } = gateway;
     let prices = Arc::new(prices);
     let client = Client::builder(TokioExecutor::new()).build_http();
     let health = HealthService::new(guard.clone());
+    // The list is the same for everybody, and changes seldom.
+    let models = CacheLayer::new(guard.cache("api"), |_| Ok(None)).ttl(MODELS_TTL);
     let shared = Shared { prices: prices.clone(), model_url, client };
 
     // A real gateway reads the user from a key or a token that it checks.
@@ -72,10 +76,20 @@ pub(crate) fn router(gateway: Gateway) -> Router {
         .route("/v1/chat/completions", post(complete))
         .layer(budget)
         .layer(middleware::from_fn(read_call))
+        .merge(Router::new().route("/v1/models", get(list_models)).layer(models))
         .with_state(shared)
         .route_service("/health/redis", health.store())
         .route_service("/health", health)
         .route("/metrics", get(async move || metrics.render()))
+}
+
+async fn list_models(State(shared): State<Shared>) -> Response {
+    let url = shared.model_url.to_string().replace("/chat/completions", "/models");
+    let Ok(request) = axum::http::Request::get(url).body(Full::default()) else { return bad_gateway() };
+    match shared.client.request(request).await {
+        Ok(answer) => answer.map(Body::new),
+        Err(_) => bad_gateway(),
+    }
 }
 
 /// Reads the body before the budget is asked, for the estimate depends on it.

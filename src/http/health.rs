@@ -26,8 +26,9 @@ const CHECK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Answers `GET` and `HEAD` of health routes: 200 while the store serves, also [degraded](HealthStatus::Degraded), else 503.
 ///
-/// [`new`](Self::new) is the combined answer of a process, the store's status and those of [checks](Self::check) of one's own by their
-/// names; [`store`](Self::store) the whole [`Health`] of the store. The store is asked once a second at most, however many probe.
+/// [`new`](Self::new) is the combined answer of a process, the store's status and those of [checks](Self::check) of one's own
+/// by their names; [`store`](Self::store) the whole [`Health`] of the store. The store is asked once a second at most, however
+/// many probe.
 ///
 /// ```
 /// use axum::Router;

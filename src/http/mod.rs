@@ -52,20 +52,23 @@
 //!
 //! The bodies are problems by RFC 9457, `application/problem+json`. That of a 429 is of the draft's type `quota-exceeded`.
 //!
-//! [`HealthService`] answers the probes of the platform.
+//! [`CacheLayer`] serves answers out of a cache. [`HealthService`] answers the probes of the platform.
 
 mod body;
 mod budget;
+mod cache;
 mod fields;
 mod gate;
 mod health;
 mod hold;
+mod kept;
 mod problem;
 mod rate_limit;
 mod subject;
 
 pub use body::ResponseBody;
 pub use budget::{Budget, BudgetLayer, Unobserved};
+pub use cache::{CacheLayer, Cached};
 pub use gate::{Gate, WhenAway};
 pub use health::HealthService;
 pub use hold::SharedHold;

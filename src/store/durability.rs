@@ -6,11 +6,12 @@ use crate::error::{Error, Result};
 
 /// Waits after a write until replicas have it, as Redis's `WAIT` does.
 ///
-/// What it promises: so many replicas have acknowledged that the write has arrived with them. If one of these takes over, the write
-/// is there. What it does not promise: that one of them takes over, unless all were waited for; that anything is on disk; that a
-/// primary which is cut off from all others learns in time that it is none any more. Where fewer have answered when the time is over
-/// the write has happened all the same, and the answer says how many have it. A guard has connections of their own for this, one call
-/// on each at a time, so that nobody else waits.
+/// What it promises: so many replicas have acknowledged that the write has arrived with them. If one of these takes over, the
+/// write is there. What it does not promise: that one of them takes over, unless all were waited for; that anything is on disk;
+/// that a primary which is cut off from all others learns in time that it is none any more. Where fewer have answered when the
+/// time is over the write has happened all the same, and the answer says how many have it.
+///
+/// A guard has connections of their own for this, one call on each at a time, so that nobody else waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Durability {
     replicas: u8,

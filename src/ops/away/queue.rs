@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::delivery::Delivery;
 use super::journal::Journal;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics;
 
 /// How much of what was granted without the store is not delivered yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -70,6 +71,7 @@ impl Queue {
             state.entries.push_back(Entry { number, delivery });
         }
         let undelivered: Vec<_> = state.entries.iter().map(|entry| entry.delivery.clone()).collect();
+        undelivered.iter().for_each(|_| metrics::UNDELIVERED.rise());
         let depth = watch::Sender::new(undelivered.len());
         Ok((Self { most, depth, state: Mutex::new(state) }, undelivered))
     }
@@ -124,10 +126,12 @@ impl Queue {
         let State { entries, names, journal, rejected: count, .. } = &mut *state;
         if entries.front().is_some_and(|first| first.number == entry.number) {
             entries.pop_front();
+            metrics::UNDELIVERED.fall();
             names.remove(entry.delivery.name());
         }
         if let Some(err) = rejected {
             *count += 1;
+            metrics::REJECTED.count([]);
             tracing::error!(
                 operation = entry.delivery.operation(),
                 error = %err,
@@ -169,6 +173,7 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         let state = self.lock();
+        state.entries.iter().for_each(|_| metrics::UNDELIVERED.fall());
         if state.journal.is_none() && !state.entries.is_empty() {
             tracing::error!(
                 grants = state.entries.len(),
@@ -212,6 +217,7 @@ impl Slot {
         state.next += 1;
         state.names.insert(name.to_owned(), number);
         state.entries.push_back(Entry { number, delivery });
+        metrics::UNDELIVERED.rise();
         self.0.depth.send_replace(state.entries.len());
         Ok(())
     }

@@ -86,7 +86,7 @@ impl Cache {
     }
 
     /// `ttl_of` says how long a value is kept, if it is; `longest` is the longest that it may say.
-    async fn get_or<T, E, F, Fut>(
+    pub(crate) async fn get_or<T, E, F, Fut>(
         &self,
         key: &str,
         longest: Duration,

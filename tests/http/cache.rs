@@ -1,0 +1,218 @@
+//! Answers out of the cache, on every store.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use costguard::CostGuard;
+use costguard::http::{CacheLayer, Cached};
+use costguard::service::OnTrouble;
+use http::header::{ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL, HeaderName, RANGE, SET_COOKIE, VARY};
+use http::request::Parts;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tokio::task::JoinSet;
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, ServiceExt, service_fn};
+
+use super::support::{Proxy, server_url};
+
+type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// A service that says how often it was asked, and what it answers otherwise.
+fn service(answer: impl Fn(usize) -> Response<Body> + Clone + Send + Sync + 'static) -> (Inner, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let inner = service_fn(move |_: Request<Body>| {
+        let response = answer(count.fetch_add(1, Ordering::SeqCst) + 1);
+        async move {
+            // Long enough for others to come meanwhile.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(response)
+        }
+    });
+    (BoxCloneSyncService::new(inner), asked)
+}
+
+/// A guard on each store, under a prefix of its own.
+async fn guards() -> Vec<CostGuard> {
+    let builder = CostGuard::builder().prefix(&format!("http-cache-{}:", uuid::Uuid::now_v7().simple()));
+    vec![builder.clone().embedded().unwrap(), builder.connect(&server_url()).await.unwrap()]
+}
+
+fn subject(request: &Parts) -> Result<Option<String>, costguard::http::Rejection> {
+    Ok(request.headers.get("x-user").map(|user| user.to_str().unwrap().to_owned()))
+}
+
+fn layer(guard: &CostGuard) -> CacheLayer {
+    CacheLayer::new(guard.cache("api"), subject).vary([ACCEPT_LANGUAGE])
+}
+
+fn get(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).unwrap()
+}
+
+fn with(mut request: Request<Body>, name: HeaderName, value: &str) -> Request<Body> {
+    request.headers_mut().insert(name, value.parse().unwrap());
+    request
+}
+
+/// What `X-Cache` says, empty where it is not there, and the body.
+async fn ask(service: &Cached<Inner>, request: Request<Body>) -> (String, String) {
+    let response = service.clone().oneshot(request).await.unwrap();
+    let how = response.headers().get("x-cache").map_or("", |value| value.to_str().unwrap()).to_owned();
+    assert_eq!(how == "hit", response.headers().contains_key(AGE), "a hit has an age");
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (how, String::from_utf8(body.to_vec()).unwrap())
+}
+
+fn told(how: &str, body: &str) -> (String, String) {
+    (how.to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn the_first_computes_concurrent_ones_wait_and_the_next_is_a_hit() {
+    for guard in guards().await {
+        let (inner, asked) = service(|n| Response::new(Body::from(format!("answer {n}"))));
+        let service = layer(&guard).layer(inner);
+        let mut tasks = JoinSet::new();
+        for _ in 0..50 {
+            let service = service.clone();
+            tasks.spawn(async move { ask(&service, get("/v1/models?b=1&a=2")).await });
+        }
+        let answers = tasks.join_all().await;
+        assert!(answers.iter().all(|(_, body)| body == "answer 1"), "{answers:?}");
+        assert_eq!(answers.iter().filter(|(how, _)| how == "miss").count(), 1, "{answers:?}");
+        // The query's order says nothing.
+        assert_eq!(ask(&service, get("/v1/models?a=2&b=1")).await, told("hit", "answer 1"));
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert!(guard.cache("api").exists("GET:/v1/models?a=2&b=1:anonymous").await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn users_queries_and_told_headers_have_answers_of_their_own() {
+    for guard in guards().await {
+        let (inner, _) = service(|n| Response::new(Body::from(n.to_string())));
+        let service = layer(&guard).layer(inner);
+        let user = HeaderName::from_static("x-user");
+        let requests = || {
+            [
+                get("/a"),
+                get("/a?x=1"),
+                get("/a:b"),
+                with(get("/a"), user.clone(), "alice"),
+                with(get("/a"), user.clone(), "anonymous"),
+                with(get("/a"), user.clone(), "b:alice"),
+                with(get("/a"), ACCEPT_LANGUAGE, "de"),
+            ]
+        };
+        for (place, request) in requests().into_iter().enumerate() {
+            assert_eq!(ask(&service, request).await, told("miss", &(place + 1).to_string()));
+        }
+        for (place, request) in requests().into_iter().enumerate() {
+            assert_eq!(ask(&service, request).await, told("hit", &(place + 1).to_string()));
+        }
+        let response = service.clone().oneshot(get("/a")).await.unwrap();
+        assert_eq!(response.headers()[VARY], "accept-language");
+    }
+}
+
+#[tokio::test]
+async fn what_must_not_be_stored_is_not_and_nobody_waits_for_it_twice() {
+    let with_header = |name: HeaderName, value: &'static str| {
+        move |n: usize| {
+            let mut response = Response::new(Body::from(n.to_string()));
+            response.headers_mut().insert(name.clone(), value.parse().unwrap());
+            response
+        }
+    };
+    for guard in guards().await {
+        let answers = [
+            (SET_COOKIE, "a=b"),
+            (CACHE_CONTROL, "no-store"),
+            (CACHE_CONTROL, "private, max-age=60"),
+            (CACHE_CONTROL, "max-age=0"),
+            (VARY, "*"),
+            (VARY, "accept-language, cookie"),
+        ];
+        for (place, (name, value)) in answers.into_iter().enumerate() {
+            let (inner, asked) = service(with_header(name, value));
+            let service = layer(&guard).layer(inner);
+            for n in 1..=3 {
+                assert_eq!(ask(&service, get(&format!("/{place}"))).await, told("miss", &n.to_string()), "{value}");
+            }
+            assert_eq!(asked.load(Ordering::SeqCst), 3);
+        }
+        for status in [404, 500] {
+            let (inner, _) = service(move |n| {
+                let mut response = Response::new(Body::from(n.to_string()));
+                *response.status_mut() = status.try_into().unwrap();
+                response
+            });
+            let service = layer(&guard).layer(inner);
+            for n in 1..=3 {
+                assert_eq!(ask(&service, get(&format!("/{status}"))).await, told("miss", &n.to_string()));
+            }
+        }
+        // A body of unknown length is a stream: it goes through as it comes.
+        let (inner, _) = service(|n| {
+            let stream = http_body_util::channel::Channel::<axum::body::Bytes>::new(1);
+            let (mut sender, body) = stream;
+            tokio::spawn(async move { sender.send_data(n.to_string().into()).await });
+            Response::new(Body::new(body))
+        });
+        let service = layer(&guard).layer(inner);
+        for n in 1..=2 {
+            assert_eq!(ask(&service, get("/stream")).await, told("miss", &n.to_string()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_answers_own_time_is_honoured_and_requests_may_go_past() {
+    for guard in guards().await {
+        let (inner, asked) = service(|n| {
+            let mut response = Response::new(Body::from(n.to_string()));
+            response.headers_mut().insert(CACHE_CONTROL, "public, max-age=60, s-maxage=7200".parse().unwrap());
+            response
+        });
+        let cache = guard.cache("api");
+        let service = CacheLayer::new(cache.clone(), subject).layer(inner);
+        assert_eq!(ask(&service, get("/a")).await, told("miss", "1"));
+        let left = cache.ttl("GET:/a:anonymous").await.unwrap().unwrap();
+        assert!((Duration::from_secs(7000)..=Duration::from_secs(7200)).contains(&left), "{left:?}");
+        let past = [
+            with(get("/a"), CACHE_CONTROL, "no-cache"),
+            with(get("/a"), RANGE, "bytes=0-1"),
+            with(get("/a"), AUTHORIZATION, "Bearer x"),
+            Request::post("/a").body(Body::empty()).unwrap(),
+        ];
+        for (place, request) in past.into_iter().enumerate() {
+            assert_eq!(ask(&service, request).await, told("", &(place + 2).to_string()));
+        }
+        assert_eq!(ask(&service, get("/a")).await, told("hit", "1"));
+        // A key that is too long is none: the request is served all the same.
+        assert_eq!(ask(&service, get(&format!("/{}", "x".repeat(4000)))).await.1, "6");
+        assert_eq!(asked.load(Ordering::SeqCst), 6);
+    }
+}
+
+#[tokio::test]
+async fn without_the_store_requests_are_served_uncached_or_refused_by_choice() {
+    let proxy = Proxy::start(&server_url()).await;
+    let config = costguard::store::redis::RedisConfig::from_url(&proxy.url()).unwrap();
+    let config = config.call_timeout(Duration::from_millis(300)).key_prefix("http-cache-away:");
+    let guard = CostGuard::builder().connect_with(&config).await.unwrap();
+    proxy.cut();
+    let (inner, asked) = service(|n| Response::new(Body::from(n.to_string())));
+    let service = CacheLayer::new(guard.cache("api"), subject).layer(inner.clone());
+    for n in 1..=2 {
+        assert_eq!(ask(&service, get("/away")).await, told("miss", &n.to_string()));
+    }
+    let strict = CacheLayer::new(guard.cache("api").when_away(OnTrouble::Fail), subject).layer(inner);
+    let response = strict.oneshot(get("/away")).await.unwrap();
+    assert_eq!((response.status().as_u16(), asked.load(Ordering::SeqCst)), (503, 2));
+}
