@@ -32,7 +32,9 @@ mod guard;
 pub mod http;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+// Declared all the same, and never recorded.
 #[cfg(not(feature = "metrics"))]
+#[allow(dead_code, unreachable_pub)]
 mod metrics;
 pub mod model;
 pub mod ops;

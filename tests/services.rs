@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use costguard::store::redis::RedisConfig;
-use costguard::{CostGuard, ErrorKind};
+use costguard::{CostGuard, Decided, ErrorKind, Fraction, Outage};
 use support::{Cluster, Fault, Proxy, START_MS, Server, TestStore, on_every_store};
 use tokio::task::JoinSet;
 

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::error::Result;
-use crate::model::{Span, Window, encode};
-use crate::ops::{Counters, Engine, Stand};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::{
+    Amounts, Counter, Decided, Decision, Limit, LimitState, Meter, Policy, Span, Subject, Window, encode,
+};
+use crate::ops::request::Request;
+use crate::ops::{Admit, Away, Charge, Counters, Engine, Stand};
 
 /// Two counters a user and UTC day, what was spent in cents and how many assessments were started, and a start that keeps to
 /// a limit on each. Made by [`CostGuard::daily`](crate::CostGuard::daily).
@@ -20,6 +23,9 @@ use crate::ops::{Counters, Engine, Stand};
 /// `cost:user_abc:2026-02-01`. They are plain integers, so whatever else reads Redis can read them. On a cluster two such
 /// keys lie in different slots: everything works there but [`try_start`](Self::try_start), which needs both and is refused
 /// as `Invalid`, unless keys are [`tagged`](Self::tagged).
+///
+/// While the store is away starts and amounts follow the guard's [outage policy](crate::Outage): they fail, or are granted here and
+/// delivered later, each once. Not so on a cluster, and with [`tagged`](Self::tagged) keys: there they fail.
 ///
 /// A policy on [`Meter::COST`](crate::Meter::COST) over [`Subject::plain`](crate::Subject::plain) has the same keys and counts
 /// nano-dollars in them, where these are cents: who uses both gives one of them other names, by
@@ -75,6 +81,8 @@ pub struct DailyState {
     pub resets_at: DateTime<Utc>,
     /// How long until then, by the store's clock.
     pub resets_in: Duration,
+    /// Who decided. Without the store the numbers are what this process granted meanwhile, against its share.
+    pub decided: Decided,
 }
 
 impl DailyStart {
@@ -157,8 +165,7 @@ impl Daily {
     /// `Invalid` for a negative amount or an id that is none, `Overflow` and `Corrupt` when the counter cannot take it, with
     /// nothing changed; `Ambiguous` when the connection broke before the answer; `Unavailable` when the store is away.
     pub async fn increment_cost(&self, user: &str, cents: i64) -> Result<i64> {
-        let key = self.key(&self.cost, user)?;
-        self.days().add(cents, key).await
+        self.add(&self.cost, user, cents).await
     }
 
     /// What `user` spent today, in cents.
@@ -175,8 +182,7 @@ impl Daily {
     /// # Errors
     /// As [`increment_cost`](Self::increment_cost).
     pub async fn increment_count(&self, user: &str) -> Result<i64> {
-        let key = self.key(&self.count, user)?;
-        self.days().add(1, key).await
+        self.add(&self.count, user, 1).await
     }
 
     /// How many assessments `user` started today.
@@ -196,8 +202,73 @@ impl Daily {
     /// As [`increment_cost`](Self::increment_cost), and `Invalid` on a cluster unless keys are [`tagged`](Self::tagged).
     pub async fn try_start(&self, user: &str) -> Result<DailyStart> {
         let (count, cost) = (self.key(&self.count, user)?, self.key(&self.cost, user)?);
-        let stand = self.days().start(self.limit, Some(self.cap_cents), |day| vec![count(day), cost(day)]).await?;
-        Ok(self.start_of(&stand))
+        match self.days().start(self.limit, Some(self.cap_cents), |day| vec![count(day), cost(day)]).await {
+            Ok(stand) => Ok(self.start_of(&stand)),
+            Err(err) if self.goes_on_without_store(&err) => self.start_without_store(user, err).await,
+            Err(err) => Err(err),
+        }
+    }
+
+    async fn add(&self, counter: &str, user: &str, amount: i64) -> Result<i64> {
+        let key = self.key(counter, user)?;
+        match self.days().add(amount, key).await {
+            Err(err) if self.goes_on_without_store(&err) => self.add_without_store(counter, user, amount, err).await,
+            sum => sum,
+        }
+    }
+
+    /// By the guard's outage policy. A tagged key is no subject's, by which it could be delivered.
+    fn goes_on_without_store(&self, err: &Error) -> bool {
+        err.kind() == ErrorKind::Unavailable && !self.tagged && Away::of(&self.engine, None).is_some()
+    }
+
+    /// The day's counters are those of a policy over a plain subject, so they are kept and delivered as such.
+    async fn add_without_store(&self, counter: &str, user: &str, amount: i64, cause: Error) -> Result<i64> {
+        let (counter, subject) = (day_of(counter)?, Subject::plain("user", user));
+        let amounts = Amounts::new().with(counter.meter().clone(), amount);
+        let policy = Policy::new([Limit::count_only(counter)])?;
+        let request = Request { at: self.at, ..Request::new(&self.engine, &policy, &subject, amounts) };
+        let charged = Charge { request, penalty: false, durability: None }.await;
+        // On a cluster such a subject has no operation ids, so nothing of it can be delivered.
+        let charged = charged.map_err(|err| if err.kind() == ErrorKind::Invalid { cause } else { err })?;
+        Ok(charged.limits.first().map_or(amount, |state| state.used))
+    }
+
+    async fn start_without_store(&self, user: &str, cause: Error) -> Result<DailyStart> {
+        // Below the cap, and not at it.
+        let most_cents = self.cap_cents.saturating_sub(1);
+        if most_cents < 0 {
+            return Err(cause);
+        }
+        let (count, cost, subject) = (day_of(&self.count)?, day_of(&self.cost)?, Subject::plain("user", user));
+        let amounts = Amounts::new().with(count.meter().clone(), 1).with(cost.meter().clone(), 0);
+        let policy = Policy::new([Limit::new(count, self.limit), Limit::new(cost, most_cents)])?;
+        let request = Request { at: self.at, ..Request::new(&self.engine, &policy, &subject, amounts) };
+        match (Admit { request, part: None, taken: None }).await {
+            Ok(Decision::Granted(grant)) => Ok(DailyStart::Granted(self.state_of(&grant.limits, grant.decided))),
+            Ok(Decision::Denied(denial)) => {
+                let by = if denial.refused_by.contains(&0) { DailyLimit::Starts } else { DailyLimit::Cost };
+                Ok(DailyStart::Denied { by, state: self.state_of(&denial.limits, denial.decided) })
+            }
+            Err(err) => Err(if err.kind() == ErrorKind::Invalid { cause } else { err }),
+        }
+    }
+
+    /// Where the counters of starts and of cost stand.
+    fn state_of(&self, limits: &[LimitState], decided: Decided) -> DailyState {
+        let used = |place: usize| limits.get(place).map_or(0, |state| state.used);
+        let left = |place: usize| limits.get(place).and_then(LimitState::remaining).unwrap_or(0).max(0);
+        let resets_at = limits.first().and_then(LimitState::resets_at).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let now = self.at.unwrap_or_else(|| DateTime::from_timestamp_millis(self.engine.now_ms()).unwrap_or_default());
+        DailyState {
+            count: used(0),
+            starts_left: left(0),
+            cost_cents: used(1),
+            cents_left: left(1),
+            resets_at,
+            resets_in: (resets_at - now).to_std().unwrap_or_default(),
+            decided,
+        }
     }
 
     fn start_of(&self, stand: &Stand) -> DailyStart {
@@ -208,6 +279,7 @@ impl Daily {
             cents_left: self.cap_cents.saturating_sub(stand.spent).max(0),
             resets_at: stand.resets_at(),
             resets_in: stand.resets_in(),
+            decided: Decided::ByStore,
         };
         if stand.granted {
             return DailyStart::Granted(state);
@@ -226,4 +298,9 @@ impl Daily {
         let start = format!("{}{counter}:{user}:", self.engine.prefix);
         Ok(move |day: &Span| format!("{start}{}", day.name))
     }
+}
+
+/// One of the two counters.
+fn day_of(counter: &str) -> Result<Counter> {
+    Ok(Counter::new("user", Meter::new(counter)?, Window::day()))
 }

@@ -1,6 +1,6 @@
 //! The daily cost guard and the limiter by the minute.
 
-use costguard::service::{DailyLimit, DailyStart};
+use costguard::service::{DailyLimit, DailyStart, HealthStatus};
 
 use super::*;
 
@@ -135,4 +135,41 @@ async fn on_a_cluster_a_start_needs_keys_of_one_slot() {
     for user in ["alice", "bob", "carol", "dave"] {
         assert!(guard.daily().tagged().try_start(user).await.unwrap().is_granted());
     }
+}
+
+#[tokio::test]
+async fn while_the_store_is_away_days_follow_the_outage_policy_and_what_was_granted_arrives_once() {
+    let proxy = Proxy::start(&support::server_url()).await;
+    let prefix = format!("daily-away-{}:", uuid::Uuid::now_v7().simple());
+    let config = RedisConfig::from_url(&proxy.url()).unwrap().call_timeout(Duration::from_millis(300));
+    let config = config.key_prefix(&prefix).reconnect(Duration::from_millis(20), Duration::from_millis(100));
+    let half = Outage::Local(Fraction::parse("0.5").unwrap());
+    let guard = CostGuard::builder().outage(half).connect_with(&config).await.unwrap();
+    let strict = CostGuard::builder().connect_with(&config).await.unwrap();
+    // A time of the test's own: the day of the store's clock may end on the way.
+    let daily = guard.daily().limit(4).cap_cents(1000).at(noon());
+    assert!(daily.try_start("alice").await.unwrap().is_granted());
+    assert_eq!(daily.increment_cost("alice", 100).await.unwrap(), 100);
+
+    proxy.cut();
+    // A call that is sent before it is known that the connection is closed would be ambiguous, which is right but not the point.
+    for guard in [&guard, &strict] {
+        while guard.health().await.status != HealthStatus::Disconnected {}
+    }
+    let err = strict.daily().at(noon()).try_start("alice").await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Unavailable);
+    for count in [1, 2] {
+        let DailyStart::Granted(state) = daily.try_start("alice").await.unwrap() else { panic!("half of four is two") };
+        assert_eq!((state.count, state.starts_left, state.decided), (count, 2 - count, Decided::WithoutStore));
+    }
+    let DailyStart::Denied { by, state } = daily.try_start("alice").await.unwrap() else {
+        panic!("half of four is two")
+    };
+    assert_eq!((by, state.decided), (DailyLimit::Starts, Decided::WithoutStore));
+    assert_eq!(daily.increment_cost("alice", 420).await.unwrap(), 420, "what this process knows");
+    assert_eq!(daily.clone().tagged().increment_cost("alice", 1).await.unwrap_err().kind(), ErrorKind::Unavailable);
+
+    proxy.mend();
+    assert_eq!(guard.shutdown(Duration::from_secs(30)).await, 0);
+    assert_eq!((daily.count("alice").await.unwrap(), daily.cost("alice").await.unwrap()), (3, 520));
 }
