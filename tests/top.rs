@@ -7,7 +7,9 @@
 mod support;
 
 use std::io::{Read as _, Write};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::{cargo_bin, cargo_bin_cmd};
@@ -18,6 +20,9 @@ use support::{Cluster, Server};
 
 /// The longest that the screen may take to show something.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// What a terminal is told when it may show what was drawn (synchronized output, mode 2026).
+const END_OF_PICTURE: &[u8] = b"\x1b[?2026l";
 
 /// Every kind of limit, over windows that no test sees the end of.
 const POLICY: &str = "[[limit]]\nscope = 'user'\nmeter = 'cost'\nlimit = '10.00'\nper = 'total'\n\
@@ -30,6 +35,7 @@ struct Terminal {
     child: Box<dyn Child + Send + Sync>,
     keys: Box<dyn Write + Send>,
     screen: Arc<Mutex<vt100::Parser>>,
+    drawing: Option<JoinHandle<()>>,
     _pty: Box<dyn MasterPty + Send>,
 }
 
@@ -45,13 +51,19 @@ impl Terminal {
         drop(pty.slave);
         let screen = Arc::new(Mutex::new(vt100::Parser::new(rows.try_into().unwrap(), cols.try_into().unwrap(), 0)));
         let (mut output, drawn) = (pty.master.try_clone_reader().unwrap(), screen.clone());
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
+        let drawing = std::thread::spawn(move || {
+            let (mut bytes, mut undrawn) = ([0; 4096], Vec::new());
             while let Ok(len @ 1..) = output.read(&mut bytes) {
-                drawn.lock().unwrap().process(&bytes[..len]);
+                undrawn.extend_from_slice(&bytes[..len]);
+                // A picture is looked at when all of it is there.
+                if let Some(end) = undrawn.windows(END_OF_PICTURE.len()).rposition(|part| part == END_OF_PICTURE) {
+                    drawn.lock().unwrap().process(&undrawn[..end]);
+                    undrawn.drain(..end);
+                }
             }
+            drawn.lock().unwrap().process(&undrawn);
         });
-        Self { child, keys: pty.master.take_writer().unwrap(), screen, _pty: pty.master }
+        Self { child, keys: pty.master.take_writer().unwrap(), screen, drawing: Some(drawing), _pty: pty.master }
     }
 
     fn text(&self) -> String {
@@ -80,11 +92,12 @@ impl Terminal {
         self.until(part, |text| text.contains(part))
     }
 
-    /// Waits for the end and gives whether it was a good one.
+    /// Waits for the end, and for all that was drawn until then, and gives whether it was a good one.
     fn ended(mut self) -> bool {
         let began = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                self.drawing.take().unwrap().join().unwrap();
                 return status.success();
             }
             assert!(began.elapsed() < LIMIT, "it does not end:\n{}", self.text());
@@ -278,6 +291,15 @@ async fn a_large_store_is_looked_through_bit_by_bit_and_the_view_says_that_it_is
     top.until_shown("partial: still looking");
     top.press("\u{3}");
     assert!(top.ended());
+
+    // The terminal is given back also where the program is told to end.
+    let top = Terminal::start(&spent.args(&url, &[]));
+    top.until_shown("connected");
+    let screen = top.screen.clone();
+    let is_drawn_on = || screen.lock().unwrap().screen().alternate_screen();
+    assert!(is_drawn_on());
+    assert!(Command::new("kill").arg(top.child.process_id().unwrap().to_string()).status().unwrap().success());
+    assert!(top.ended() && !is_drawn_on());
 
     let look = spent.once(&["--keys-per-second", "1000000"]);
     assert_eq!(look["complete"], true);

@@ -7,13 +7,15 @@ mod screen;
 mod survey;
 mod view;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Stdout};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use costguard::service::{Health, HealthStatus};
 use costguard::{CostGuard, Policy};
+use ratatui::crossterm::SynchronizedUpdate as _;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -118,13 +120,17 @@ async fn watch(args: &TopArgs, guard: CostGuard, survey: Survey) -> anyhow::Resu
     let looking = tokio::spawn(look(guard, survey, show));
     let mut keys = read_keys();
     let mut screen = Screen::new(args.sort, args.filter.clone());
+    let mut stopped = pin!(stopped());
     let mut terminal = ratatui::try_init().context("cannot draw on this terminal")?;
     let drawn = loop {
         let snapshot: Option<Snapshot> = shown.borrow_and_update().clone();
-        if let Err(err) = terminal.draw(|frame| screen.draw(frame, snapshot.as_ref())) {
+        // A terminal that knows how shows a picture when all of it is there.
+        let draw = |_: &mut Stdout| terminal.draw(|frame| screen.draw(frame, snapshot.as_ref())).map(|_| ());
+        if let Err(err) = std::io::stdout().sync_update(draw).and_then(|drawn| drawn) {
             break Err(err).context("cannot draw on this terminal");
         }
         tokio::select! {
+            () = &mut stopped => break Ok(()),
             changed = shown.changed() => if changed.is_err() { break Err(anyhow::anyhow!("the look at the store broke off")) },
             event = keys.recv() => match event {
                 Some(Event::Key(key)) if key.kind != KeyEventKind::Release => {
@@ -141,6 +147,22 @@ async fn watch(args: &TopArgs, guard: CostGuard, survey: Survey) -> anyhow::Resu
     ratatui::restore();
     looking.abort();
     drawn
+}
+
+/// Waits until the program is asked to end by a signal: the terminal is to be left as it was found.
+async fn stopped() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let (Ok(mut terminated), Ok(mut hung_up)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
+            tokio::select! {
+                _ = terminated.recv() => {},
+                _ = hung_up.recv() => {},
+            }
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Makes a snapshot every second, as long as somebody looks.
