@@ -51,9 +51,10 @@ local bucket_ms = string.format('%013d', expires_ms + -expires_ms % width)
 if not call('SET', hold, 'open ' .. fingerprint .. ' 0 ' .. now_s .. ' ' .. us .. ' ' .. ttl_ms .. ' ' .. bucket_ms .. ' ' .. tail, 'PX', record_ttl_ms, 'NX') then
   return redis.error_reply('COSTGUARD_CORRUPT ' .. hold .. ' does not hold a hold')
 end
-local try, type, opens = redis.pcall, type, false
+local try, type, opens, at = redis.pcall, type, false, amounts - 1
 for i = 1, count do
-  local amount = ARGV[amounts + 2 * i - 1]
+  at = at + 2
+  local amount = ARGV[at]
   if amount ~= checked then checked, adds = amount, amount + 0 end
   local kept = try('HINCRBY', KEYS[holds + i], bucket_ms, amount)
   if kept == adds then

@@ -5,13 +5,14 @@
 -- Otherwise it leaves `part`, `shadowed` and `words` for the reply, in `holding` whether anything is held, in `fresh` whether a
 -- counter was missing, in `lives` when counters end (nil when nobody asked yet), and in `texts` and `keep` what the states
 -- become and for how long.
-local holding, fresh, lives, part, shadowed = false, false, nil, '-', '-'
+local holding, gaps, fresh, lives, part, shadowed = false, false, false, nil, '-', '-'
 local words, refusing, checked, adds, sums, ended, frees, keep = '', blocked and '0', nil, nil, nil, nil, nil, nil
-local state_keys, state_args, forced = 2 * count, amounts + 2 * count, nil
+local at, state_keys, state_args, forced = amounts, 2 * count, amounts + 2 * count, nil
 -- Marks of warnings come last, and ask what counters come to.
 if states > 0 and ARGV[state_args + 4 * states] == 'warn' then sums = {} end
 for i = 1, count do
-  local used, held, amount, limit = texts[i], texts[count + i], ARGV[amounts + 2 * i - 1], ARGV[amounts + 2 * i]
+  local used, held, amount, limit = texts[i], texts[count + i], ARGV[at + 1], ARGV[at + 2]
+  at = at + 2
   if amount ~= checked then
     if amount ~= '0' and not find(amount, '^[1-9]%d*$') then
       if not find(amount, '^<%d*$') then return redis.error_reply('COSTGUARD_INVALID amount ' .. i) end
@@ -40,8 +41,11 @@ for i = 1, count do
       return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[count + i] .. ' does not hold an amount')
     end
     holding, sum = true, #held > 14 and 1e14 or after + held
-  elseif reserving and call('EXISTS', KEYS[count + i]) == 1 then
-    return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[count + i] .. ' does not hold an amount')
+  else
+    gaps = true
+    if reserving and call('EXISTS', KEYS[count + i]) == 1 then
+      return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[count + i] .. ' does not hold an amount')
+    end
   end
   if sum >= 1e14 or #used > 14 or #amount > 14 then
     -- @include integer
@@ -85,7 +89,7 @@ end
 if states > 0 then
   -- @include states
 end
-if holding then
+if holding and (gaps or ended) then
   for i = 1, count do
     local holds_key, sweep = KEYS[holds + i], ended and ended[i]
     texts[count + i] = texts[count + i] or '0'
