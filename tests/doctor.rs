@@ -14,7 +14,7 @@ use costguard::service::{HealthStatus, ServerKind};
 use costguard::store::redis::RedisConfig;
 use costguard::{Correction, CostGuard, Counter, Decision, Estimate, Limit, Meter, Money, Policy, Subject, Window};
 use serde_json::Value;
-use support::Server;
+use support::{Cluster, Server};
 
 const KEPT: [&str; 2] = ["--appendonly", "yes"];
 
@@ -126,6 +126,52 @@ async fn every_operation_works_with_the_printed_rights_and_nothing_more() {
     assert_eq!((code, finding(&report, "rights").0), (0, "ok"), "{report}");
     assert!(finding(&report, "persistence").1.contains("CONFIG cannot be read"), "{report}");
     assert!(!report.to_string().contains("secret"), "{report}");
+}
+
+#[test]
+fn every_primary_of_a_cluster_is_looked_at() {
+    let cluster = Cluster::start();
+    for place in 0..3 {
+        cluster.tell(place, &["CONFIG", "SET", "appendonly", "yes"]);
+    }
+    let (code, report) = run("doctor", &cluster.url(0), &["--prefix", "app:"]);
+    assert_eq!(code, 0, "{report}");
+    assert!(
+        finding(&report, "cluster").1.contains("all 3 primaries") && finding(&report, "eviction").0 == "ok",
+        "{report}"
+    );
+
+    cluster.tell(1, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let (code, report) = run("doctor", &cluster.url(0), &["--prefix", "app:"]);
+    let evicting: Vec<_> =
+        report["findings"].as_array().unwrap().iter().filter(|finding| finding["check"] == "eviction").collect();
+    assert_eq!((code, evicting.len()), (1, 1), "{report}");
+    let found = evicting[0]["found"].as_str().unwrap();
+    assert!(found.starts_with(&format!("{}: ", cluster.addr(1))) && found.contains("allkeys-lru"), "{report}");
+
+    // As if it were all.
+    let (code, report) = run("doctor", &format!("redis://{}", cluster.addr(0)), &[]);
+    assert_eq!((code, finding(&report, "cluster").0), (2, "problem"), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_printed_rights_are_enough_on_a_cluster() {
+    let cluster = tokio::task::block_in_place(Cluster::start);
+    let (_, report) = run("doctor", &cluster.url(0), &["--prefix", "app:"]);
+    let rule = report["acl_rule"].as_str().unwrap();
+    for place in 0..4 {
+        let user = ["ACL", "SETUSER", "app", "on", ">secret"];
+        cluster.tell(place, &[&user[..], &rule.split(' ').collect::<Vec<_>>()].concat());
+    }
+    let url = format!("redis+cluster://app:secret@{}", cluster.addr(0));
+    let guard = CostGuard::builder().prefix("app:").connect(&url).await.unwrap();
+    let policy = Policy::new([Limit::cost("user", "1.00".parse().unwrap(), Window::day())]).unwrap();
+    for place in 0..3 {
+        let (root, _) = cluster.root_on(place);
+        let subject = Subject::new(&root).scope("user", "alice");
+        let decision = guard.admit(&policy, &subject, "0.10".parse::<Money>().unwrap()).id("a1").await.unwrap();
+        assert!(decision.is_granted());
+    }
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! `costguard doctor`: what is wrong with a server, and what to do about it.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::Context as _;
 use costguard::CostGuard;
-use costguard::script::{COMMANDS, acl_rule};
+use costguard::script::COMMANDS;
 use costguard::service::{Health, HealthStatus, ServerKind};
-use costguard::store::redis::MultiplexedConnection;
+use costguard::store::redis::{MultiplexedConnection, RedisStore};
+use indexmap::IndexMap;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, cmd};
 use serde::Serialize;
 
@@ -34,8 +37,8 @@ const DENIED: &str = "local denied = {} \
 
 /// Look for what is wrong with a server, and say what to do; changes nothing
 ///
-/// Checks version, rights, eviction, persistence, clock, latency, and keys without a TTL. Of a cluster it looks at the
-/// node that holds slot 0. The exit code is 0 when all is well, 1 with warnings and 2 with problems.
+/// Checks version, rights, eviction, persistence, clock, latency, and keys without a TTL; of a cluster on every primary.
+/// The exit code is 0 when all is well, 1 with warnings and 2 with problems.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
@@ -77,7 +80,9 @@ struct Report {
     findings: Vec<Finding>,
 }
 
-struct Server {
+struct Server<'a> {
+    guard: &'a CostGuard,
+    acl_rule: &'a str,
     connection: MultiplexedConnection,
     info: Option<HashMap<String, String>>,
 }
@@ -88,9 +93,10 @@ pub(crate) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         config = config.key_prefix(prefix);
     }
     let guard = CostGuard::builder().connect_with(&config).await?;
-    let findings = examine(&guard).await?;
+    let acl_rule = config.acl_rule(&guard.key_pattern());
+    let findings = examine(&guard, &acl_rule).await?;
     let worst = findings.iter().map(|finding| finding.level).max();
-    let report = Report { store: guard.store().describe(), acl_rule: acl_rule(&guard.key_pattern()), findings };
+    let report = Report { store: guard.store().describe(), acl_rule, findings };
     if args.json {
         print_json(&report)?;
     } else {
@@ -103,27 +109,56 @@ pub(crate) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn examine(guard: &CostGuard) -> anyhow::Result<Vec<Finding>> {
+async fn examine(guard: &CostGuard, acl_rule: &str) -> anyhow::Result<Vec<Finding>> {
     let health = guard.health().await;
     let mut findings = vec![connection(&health)];
     if health.status == HealthStatus::Disconnected {
         return Ok(findings);
     }
-    let Ok(connection) = guard.raw().await else { return Ok(findings) };
-    let mut server = Server { connection, info: None };
-    match server.ask::<String>(&cmd("INFO")).await {
-        Ok(info) => server.info = Some(lines(&info)),
-        Err(err) => findings.push(note("info", format!("INFO cannot be read ({err}); what it tells is not checked"))),
-    }
     findings.push(version(&health));
-    findings.push(server.scripting().await);
-    findings.push(server.rights(guard).await);
-    findings.push(server.eviction().await);
-    findings.push(server.persistence().await);
-    findings.push(server.clock().await);
-    findings.push(server.latency().await);
-    findings.push(server.immortal(guard).await);
+    let store: &dyn Any = &**guard.store();
+    let store = store.downcast_ref::<RedisStore>().context("only a server can be examined")?;
+    match store.raw_all().await {
+        Ok(servers) => {
+            let mut of_servers = Vec::new();
+            for (address, connection) in servers {
+                of_servers.push((address, Server { guard, acl_rule, connection, info: None }.examine().await));
+            }
+            findings.extend(together(of_servers));
+        }
+        Err(err) => findings.push(problem("connection", err.to_string(), "start the servers that are down")),
+    }
     Ok(findings)
+}
+
+/// What was found on several servers, by check: one line where all is well, else what is not, and where.
+fn together(mut of_servers: Vec<(String, Vec<Finding>)>) -> Vec<Finding> {
+    let count = of_servers.len();
+    if count < 2 {
+        return of_servers.pop().map(|(_, findings)| findings).unwrap_or_default();
+    }
+    let mut by_check: IndexMap<&'static str, IndexMap<String, (Vec<String>, Finding)>> = IndexMap::new();
+    for (address, findings) in of_servers {
+        for finding in findings {
+            let alike = by_check.entry(finding.check).or_default();
+            alike.entry(finding.found.clone()).or_insert_with(|| (Vec::new(), finding)).0.push(address.clone());
+        }
+    }
+    let mut findings = Vec::new();
+    for alike in by_check.into_values() {
+        let all_well = alike.values().all(|(_, finding)| finding.level == Level::Ok);
+        let differs = alike.len() > 1;
+        let told = alike.into_values().filter(|(_, finding)| all_well || finding.level != Level::Ok);
+        for (addresses, finding) in told.take(if all_well { 1 } else { count }) {
+            let place = match (addresses.len() == count, all_well && differs) {
+                (_, true) => format!("all {count} primaries, on one of them"),
+                (true, _) => format!("all {count} primaries"),
+                _ => addresses.join(", "),
+            };
+            findings.push(Finding { found: format!("{place}: {}", finding.found), ..finding });
+        }
+    }
+    findings
 }
 
 fn connection(health: &Health) -> Finding {
@@ -150,7 +185,28 @@ fn version(health: &Health) -> Finding {
     ok("version", found)
 }
 
-impl Server {
+impl Server<'_> {
+    async fn examine(mut self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        match self.ask::<String>(&cmd("INFO")).await {
+            Ok(info) => self.info = Some(lines(&info)),
+            Err(err) => {
+                findings.push(note("info", format!("INFO cannot be read ({err}); what it tells is not checked")));
+            }
+        }
+        if self.told("cluster_enabled") == Some("1") {
+            findings.push(self.cluster().await);
+        }
+        findings.push(self.scripting().await);
+        findings.push(self.rights().await);
+        findings.push(self.eviction().await);
+        findings.push(self.persistence().await);
+        findings.push(self.clock().await);
+        findings.push(self.latency().await);
+        findings.push(self.immortal().await);
+        findings
+    }
+
     async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
         match tokio::time::timeout(ANSWER_LIMIT, command.query_async(&mut self.connection)).await {
             Ok(answer) => answer,
@@ -165,6 +221,33 @@ impl Server {
     async fn setting(&mut self, name: &str) -> Result<String, RedisError> {
         let mut found: HashMap<String, String> = self.ask(cmd("CONFIG").arg("GET").arg(name)).await?;
         Ok(found.remove(name).unwrap_or_default())
+    }
+
+    async fn cluster(&mut self) -> Finding {
+        if !self.guard.store().describe().contains("+cluster://") {
+            return problem(
+                "cluster",
+                "this is one node of a cluster, and it is spoken to as if it were all",
+                "give the URL as redis+cluster:// or rediss+cluster://",
+            );
+        }
+        match self.ask::<String>(cmd("CLUSTER").arg("INFO")).await {
+            Ok(info) => {
+                let info = lines(&info);
+                let told = |name: &str| info.get(name).map_or("unknown", String::as_str);
+                let found =
+                    format!("state {}, {} of 16384 slots are served", told("cluster_state"), told("cluster_slots_ok"));
+                match told("cluster_state") {
+                    "ok" => ok("cluster", found),
+                    _ => problem(
+                        "cluster",
+                        found,
+                        "look with `redis-cli --cluster check`; calls to the other slots fail",
+                    ),
+                }
+            }
+            Err(err) => note("cluster", format!("CLUSTER INFO cannot be read: {err}")),
+        }
     }
 
     async fn scripting(&mut self) -> Finding {
@@ -185,7 +268,8 @@ impl Server {
         }
     }
 
-    async fn rights(&mut self, guard: &CostGuard) -> Finding {
+    async fn rights(&mut self) -> Finding {
+        let guard = self.guard;
         let mut check = cmd("EVAL");
         check.arg(DENIED).arg(0).arg(format!("{}doctor", guard.key_prefix())).arg(&COMMANDS);
         match self.ask::<Vec<String>>(&check).await {
@@ -193,7 +277,7 @@ impl Server {
             Ok(denied) => problem(
                 "rights",
                 format!("not allowed on keys like {}: {}", guard.key_pattern(), denied.join(" ")),
-                format!("ACL SETUSER NAME {}", acl_rule(&guard.key_pattern())),
+                format!("ACL SETUSER NAME {}", self.acl_rule),
             ),
             Err(err) if err.to_string().contains("acl_check_cmd") => {
                 note("rights", "a server before Redis 7 does not tell which commands are allowed")
@@ -282,7 +366,8 @@ impl Server {
         warning("latency", found, "every decision waits for one round trip: run the server near the service")
     }
 
-    async fn immortal(&mut self, guard: &CostGuard) -> Finding {
+    async fn immortal(&mut self) -> Finding {
+        let guard = self.guard;
         let search = match self.search(&guard.key_pattern()).await {
             Ok(search) => search,
             Err(err) => return note("ttl", format!("keys cannot be looked through: {err}")),
@@ -352,7 +437,10 @@ impl Report {
                 text += &format!("{:<21} -> {advice}\n", "");
             }
         }
-        text + &format!("\nThe least rights that costguard needs:\n  {}", self.acl_rule)
+        text + &format!(
+            "\nThe least rights that costguard needs:\n  {}\nBesides, +scan to list holds and for top, +wait to wait for replicas",
+            self.acl_rule
+        )
     }
 }
 

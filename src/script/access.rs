@@ -24,7 +24,9 @@ pub const COMMANDS: [&str; 19] = [
 ];
 
 /// The least rights with which every operation on keys that match `pattern` works, as `ACL SETUSER` takes them: the scripts, and
-/// what they call; [`key_pattern`](crate::CostGuard::key_pattern) gives the pattern. `holds` needs `+scan` besides, a cluster `+cluster|slots`, a database other than 0 `+select`.
+/// what they call; [`key_pattern`](crate::CostGuard::key_pattern) gives the pattern. `holds` needs `+scan` besides, and
+/// [`Durability::wait`](crate::store::Durability::wait) `+wait`; what a cluster, sentinels or a database other than 0 need
+/// [`RedisConfig::acl_rule`](crate::store::redis::RedisConfig::acl_rule) knows.
 ///
 /// ```
 /// assert!(costguard::script::acl_rule("app:*").starts_with("~app:* +eval +evalsha +getex +decrby "));

@@ -89,11 +89,11 @@ impl Survey {
         let store = store.downcast_ref::<RedisStore>().context("only a server can be looked through")?;
         let mut servers = store.raw_all().await?;
         self.progress.keys = 0;
-        let first = servers.first_mut().context("the cluster has no node")?;
+        let (_, first) = servers.first_mut().context("the cluster has no node")?;
         let [seconds, us]: [i64; 2] = ask(first, &redis::cmd("TIME")).await?;
         self.now_ms = seconds * 1000 + us / 1000;
         while self.progress.keys < self.keys_per_turn {
-            let Some(server) = servers.get_mut(self.server) else {
+            let Some((_, server)) = servers.get_mut(self.server) else {
                 self.end_pass();
                 break;
             };

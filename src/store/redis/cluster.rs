@@ -44,7 +44,7 @@ struct Map {
 }
 
 pub(super) struct Node {
-    address: Address,
+    pub(super) address: Address,
     pub(super) pool: Pool,
 }
 

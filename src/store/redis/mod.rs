@@ -121,15 +121,16 @@ impl RedisStore {
         Ok(self.route.connection(key, self.deadline()).await?)
     }
 
-    /// A connection to every server that holds keys of its own: one, or each primary of a cluster as it is now.
+    /// A connection to every server that holds keys of its own, and where it is: one, or each primary of a cluster as it is now.
     ///
     /// # Errors
     /// As [`raw`](Self::raw).
-    pub async fn raw_all(&self) -> Result<Vec<MultiplexedConnection>> {
+    pub async fn raw_all(&self) -> Result<Vec<(String, MultiplexedConnection)>> {
         let deadline = self.deadline();
         let mut connections = Vec::new();
         for server in self.route.primaries(deadline).await? {
-            connections.push(server.connection(deadline).await?);
+            let address = server.address().map_or_else(|| self.address.clone(), ToString::to_string);
+            connections.push((address, server.connection(deadline).await?));
         }
         Ok(connections)
     }

@@ -7,7 +7,7 @@ use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, Node};
-use super::config::{RedisConfig, Topology};
+use super::config::{Address, RedisConfig, Topology};
 use super::dial::{Dialer, Direct};
 use super::failure::{CallError, NotSent};
 use super::pool::{Message, Open, Pool, PoolUse};
@@ -114,6 +114,14 @@ impl Server<'_> {
         match self {
             Self::Pool(pool) => pool,
             Self::Node(node) => &node.pool,
+        }
+    }
+
+    /// Where a node of a cluster listens; `None` for the one server that there is.
+    pub(super) fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Pool(_) => None,
+            Self::Node(node) => Some(&node.address),
         }
     }
 

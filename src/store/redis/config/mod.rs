@@ -12,6 +12,7 @@ pub(crate) use self::env::Target;
 use super::pool::CALLS_PER_CONNECTION;
 pub use super::tls::Tls;
 use crate::error::{Error, Result};
+use crate::script;
 
 /// The port of a server, and that of a sentinel.
 const SERVER_PORT: u16 = 6379;
@@ -219,6 +220,26 @@ impl RedisConfig {
     pub fn key_prefix(mut self, prefix: &str) -> Self {
         self.key_prefix = Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty());
         self
+    }
+
+    /// The least rights with which every operation on keys that match `pattern` works here, as `ACL SETUSER` takes them:
+    /// [`script::acl_rule`](crate::script::acl_rule) and what is needed to find the server.
+    ///
+    /// ```
+    /// # use costguard::store::redis::RedisConfig;
+    /// let config = RedisConfig::from_url("redis+cluster://node-1,node-2")?;
+    /// assert!(config.acl_rule("app:*").ends_with(" +cluster|slots"));
+    /// # Ok::<(), costguard::Error>(())
+    /// ```
+    #[must_use]
+    pub fn acl_rule(&self, pattern: &str) -> String {
+        let find = match self.topology {
+            Topology::Server(_) => "",
+            Topology::Sentinel { .. } => " +role",
+            Topology::Cluster { .. } => " +cluster|slots",
+        };
+        let select = if self.db == 0 { "" } else { " +select" };
+        format!("{}{find}{select}", script::acl_rule(pattern))
     }
 
     pub(super) fn deadline_after(&self) -> Duration {
