@@ -381,6 +381,16 @@ fn a_hold_on_rates_and_open_calls_is_settled_with_what_it_took_from_them() {
     };
     settle(&[]).failed(1, "the hold covers tokens: give --amount tokens=N");
     assert!(settle(&["--amount", "tokens=7"]).ok().starts_with("a is settled, on "));
+    // Charged as it was settled: counters and rates each with their own.
+    let show = |more: &[&str]| on_server(&[&["hold", "show", "a", "--root", "rates", NOON[0], NOON[1]], more].concat());
+    let amounts = show(&["--json"]).json()["amounts"].as_array().unwrap().clone();
+    let of = |meter: &str| amounts.iter().find(|amount| amount["meter"] == meter).unwrap()["charged"].as_i64();
+    assert_eq!((of("cost"), of("tokens"), of("concurrency")), (Some(100_000_000), Some(7), Some(0)));
+    let shown = show(&[]).ok();
+    assert!(
+        shown.starts_with("a is settled, on ") && shown.contains("was held") && shown.contains("charged"),
+        "{shown}"
+    );
     reserve("rates", &rates, "b");
 }
 

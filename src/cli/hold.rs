@@ -115,14 +115,17 @@ impl OneHold {
         for (name, value) in tags {
             writeln!(text, "tag       {name}={value}")?;
         }
-        let mut counters = table(&["counter", "held", "at most"]);
+        let is_open = outcome == "open";
+        let mut counters = match hold.state() {
+            HoldState::Settled => table(&["counter", "was held", "at most", "charged"]),
+            _ => table(&["counter", if is_open { "held" } else { "was held" }, "at most"]),
+        };
         for held in &amounts {
             let amount = |amount| held.meter.format_amount(amount);
-            counters.add_row([
-                held.key.clone(),
-                amount(held.amount),
-                held.limit.map_or_else(|| "-".to_owned(), amount),
-            ]);
+            let mut row =
+                vec![held.key.clone(), amount(held.amount), held.limit.map_or_else(|| "-".to_owned(), amount)];
+            row.extend(held.charged.map(amount));
+            counters.add_row(row);
         }
         print(&format!("{text}\n{counters}"))
     }

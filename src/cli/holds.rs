@@ -59,6 +59,8 @@ pub(super) struct JsonAmount<'a> {
     meter: &'a str,
     amount: i64,
     limit: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    charged: Option<i64>,
 }
 
 pub(crate) async fn run(args: HoldsArgs) -> anyhow::Result<()> {
@@ -138,7 +140,7 @@ impl<'a> JsonHold<'a> {
 
 impl<'a> JsonAmount<'a> {
     pub(super) fn new(held: &'a HeldAmount) -> Self {
-        let HeldAmount { key, meter, amount, limit } = held;
-        Self { counter: key, meter: meter.as_str(), amount: *amount, limit: *limit }
+        let HeldAmount { key, meter, amount, limit, charged } = held;
+        Self { counter: key, meter: meter.as_str(), amount: *amount, limit: *limit, charged: *charged }
     }
 }

@@ -66,6 +66,8 @@ pub struct HeldAmount {
     pub amount: i64,
     /// The limit at the time of the reservation; `None` when it only counts.
     pub limit: Option<i64>,
+    /// What was charged for it when the hold was settled, before this was read; `None` when it was not.
+    pub charged: Option<i64>,
 }
 
 impl ListHolds<'_> {

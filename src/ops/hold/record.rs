@@ -46,6 +46,8 @@ pub(crate) struct Entry {
     pub(crate) bound: Bound,
     /// How it forgets, when it is no counter: `rate/60s`.
     pub(crate) rate: Option<Per>,
+    /// What the hold was settled with.
+    pub(crate) charged: Option<i64>,
 }
 
 /// How far a limit went when its counter was reserved: `LIMIT`, `-` for none, with `~OVERDRAFT` or `/BURST` where it has one,
@@ -134,7 +136,15 @@ impl Record {
             let window = key.rsplit(':').next().unwrap_or_default();
             let rate = window.contains('/').then(|| window.parse::<Per>().ok()).flatten();
             let rate = rate.filter(|per| per.rate_period().is_some());
-            entries.push(Entry { key: key.to_owned(), meter, amount: int(amount)?, bound, rate });
+            entries.push(Entry { key: key.to_owned(), meter, amount: int(amount)?, bound, rate, charged: None });
+        }
+        if state == HoldState::Settled {
+            // Counters first, then rates, as `settle` sends them.
+            let (rates, counters): (Vec<_>, Vec<_>) = entries.iter_mut().partition(|entry| entry.rate.is_some());
+            let amounts = words.next().ok_or_else(|| unexpected(line))?.split(',');
+            for (entry, amount) in counters.into_iter().chain(rates).zip(amounts) {
+                entry.charged = Some(int(amount)?);
+            }
         }
         Ok(Self { line: line.to_owned(), state, step, reserved_us, expires_ms, bucket_ms, tags, entries })
     }
@@ -160,11 +170,12 @@ impl Record {
     }
 
     pub(crate) fn amounts(&self) -> Vec<HeldAmount> {
-        let held = |Entry { key, meter, amount, bound, .. }: &Entry| HeldAmount {
+        let held = |Entry { key, meter, amount, bound, charged, .. }: &Entry| HeldAmount {
             key: key.clone(),
             meter: meter.clone(),
             amount: *amount,
             limit: bound.limit,
+            charged: *charged,
         };
         self.entries.iter().map(held).collect()
     }
