@@ -7,8 +7,8 @@
 -- ERRORS  CONFLICT CORRUPT INVALID
 -- COST    TIME, one MGET, a DECRBY a counter and a GET and a SET a rate; with an id a GET and a SET
 
--- The counters are those of the windows in which it was charged; one that is gone by now stays gone. One that comes to zero stays,
--- with its TTL: its window goes on. `change` is negative; `taken_us` says when it was taken.
+-- The counters are those of the windows in which it was charged; one that is gone by now stays gone. One that comes to zero
+-- stays, with its TTL: its window goes on. `change` is negative; `taken_us` says when it was taken.
 
 -- @include integer
 -- @include correct

@@ -1,5 +1,5 @@
 #!lua
--- reserve: sets amounts aside beside counters until they are settled, released or expire, and takes them from rates, if every limit allows it.
+-- reserve: sets amounts aside beside counters until their hold ends, and takes them from rates, if every limit allows it.
 -- KEYS    counter..., held..., state..., ruled, hold, holds..., [rules]
 -- ARGV    counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)..., ttl_ms, width_ms, record_ttl_ms, fingerprint, tail, [now_ms, touch, asked]
 -- REPLY   GRANTED now_s us bucket_ms part shadowed (state)... used... [held...] [rulings]

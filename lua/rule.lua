@@ -6,8 +6,8 @@
 -- ERRORS  INVALID
 -- COST    TIME, an HGETALL, HSET or HDEL, PEXPIRE and SET
 
--- `name` and `limit` are as in lib/ruled: a block has an empty limit. With an empty `until_ms` the rule is lifted. `ruled` is there
--- as long as any rule is, so that a decision need read no more than that where there is none.
+-- `name` and `limit` are as in lib/ruled: a block has an empty limit. With an empty `until_ms` the rule is lifted. `ruled`
+-- is there as long as any rule is, so that a decision need read no more than that where there is none.
 
 local call, find = redis.call, string.find
 local rules, ruled, name, limit, until_ms, now_ms = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4]

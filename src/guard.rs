@@ -130,8 +130,8 @@ impl Builder {
         self
     }
 
-    /// Shows the first key of each call in the `tracing` spans, and with it the ids of users. Spans are called `costguard`, are of
-    /// level debug, and have `script`, `outcome` and, where it was more than one, `attempts`. Default: no keys.
+    /// Shows the first key of each call in the `tracing` spans, and with it the ids of users. Spans are called `costguard`,
+    /// are of level debug, and have `script`, `outcome` and, where it was more than one, `attempts`. Default: no keys.
     #[must_use]
     pub fn trace_keys(mut self, show: bool) -> Self {
         self.trace_keys = show;
@@ -366,8 +366,8 @@ impl CostGuard {
         Reserve::new(&self.engine, policy, subject, estimate.into())
     }
 
-    /// Sets an estimate aside under several roots, each with its own policy, for limits that cannot share one: a user who works for
-    /// several organisations, with a budget of their own. All of them take it, or none keeps it.
+    /// Sets an estimate aside under several roots, each with its own policy, for limits that cannot share one: a user who
+    /// works for several organisations, with a budget of their own. All of them take it, or none keeps it.
     ///
     /// It is a reservation at each root, one after the other, and what was reserved is released when one refuses. So no limit
     /// is ever passed, as with [`reserve`](Self::reserve), but it is not one step: until the refusal is known others find the

@@ -1,7 +1,8 @@
--- Overrides and blocks: there are some under this root. They lie in a hash, `rules`: 'LIMIT UNTIL_MS' under the name of a limit,
--- 'UNTIL_MS' under 'block SCOPE'. `asked` names those that concern this request, a line each: 'OVERDRAFT NAME' for every limit
--- in order, 'block SCOPE' for every scope. `limit_args` and `state_args` are where limits stand in ARGV. A caller that named none is told that there are some. Leaves the limits as they
--- are now in ARGV, and what the reply has to say about it in `ruling`: ' | PLACE LIMIT' each, ' ! SCOPE UNTIL_MS' each.
+-- Overrides and blocks: there are some under this root. They lie in a hash, `rules`: 'LIMIT UNTIL_MS' under the name of a
+-- limit, 'UNTIL_MS' under 'block SCOPE'. `asked` names those that concern this request, a line each: 'OVERDRAFT NAME' for
+-- every limit in order, 'block SCOPE' for every scope. `limit_args` and `state_args` are where limits stand in ARGV. A
+-- caller that named none is told that there are some. Leaves the limits as they are now in ARGV, and what the reply has to
+-- say about it in `ruling`: ' | PLACE LIMIT' each, ' ! SCOPE UNTIL_MS' each.
 if asked == '' then return 'RULED ' .. now_s end
 local names, overdrafts, places, last = {}, {}, {}, count
 for i = 1, limit_args and count or 0 do places[i] = limit_args + 2 * i end

@@ -1,7 +1,8 @@
 -- A sliding window of two fixed ones: 'INDEX BEFORE CURRENT'. What the one before holds counts by the share of it that still
--- lies in the window, rounded up. Gives whether `amount` fits; 'used us', from before it: us until it fits (-1 for never) or,
--- where it does, until nothing of it is left; what it becomes; and for how long that is to be kept, in ms, '0' for not at all. nil
--- for a corrupt text. With `forced` it always fits; what is then given back, or comes on top, belongs to `at_us`.
+-- lies in the window, rounded up. Gives whether `amount` fits; 'used us', from before it: us until it fits (-1 for never)
+-- or, where it does, until nothing of it is left; what it becomes; and for how long that is to be kept, in ms, '0' for not
+-- at all. nil for a corrupt text. With `forced` it always fits; what is then given back, or comes on top, belongs to
+-- `at_us`.
 local function sliding(text, now_us, amount, limit, span_us, forced, at_us)
   local into_us = now_us % span_us
   local index, before, current, behind_us = (now_us - into_us) / span_us, 0, 0, 0

@@ -39,13 +39,15 @@ const MOST_BYTES: u64 = 1 << 20;
 
 /// Serves `GET` requests out of a [`Cache`]: the first computes, who comes meanwhile waits, the next ones are hits.
 ///
-/// A key is `{method}:{path and sorted query}:{subject}` in the cache, `anonymous` where there is no subject: of a cache called `api`
-/// the stored key is `api:{GET:/v1/models?limit=5:alice}`. Answers carry `X-Cache: hit` or `miss`, and hits their `Age`.
+/// A key is `{method}:{path and sorted query}:{subject}` in the cache, `anonymous` where there is no subject: of a cache
+/// called `api` the stored key is `api:{GET:/v1/models?limit=5:alice}`. Answers carry `X-Cache: hit` or `miss`, and hits
+/// their `Age`.
 ///
 /// Stored are answers of status 200 whose length is known, up to a mebibyte, for as long as their `Cache-Control` says
-/// (`s-maxage`, then `max-age`; RFC 9111) or else for the layer's [`ttl`](Self::ttl). Never stored are those with `Set-Cookie`, with
-/// `no-store`, `no-cache` or `private`, and those that [vary](Self::vary) by a header that this layer was not told. A request
-/// that says `no-cache` or `no-store`, asks for a range or is conditional, or has an `Authorization` and no subject, goes past the cache.
+/// (`s-maxage`, then `max-age`; RFC 9111) or else for the layer's [`ttl`](Self::ttl). Never stored are those with
+/// `Set-Cookie`, with `no-store`, `no-cache` or `private`, and those that [vary](Self::vary) by a header that this layer was
+/// not told. A request that says `no-cache` or `no-store`, asks for a range or is conditional, or has an `Authorization` and
+/// no subject, goes past the cache.
 ///
 /// ```
 /// use std::time::Duration;
@@ -234,7 +236,8 @@ fn path_and_sorted_query(request: &Parts) -> String {
     }
 }
 
-/// Headers of one connection, which are no part of an answer that is kept (RFC 9110, section 7.6.1), and those that are made anew.
+/// Headers of one connection, which are no part of an answer that is kept (RFC 9110, section 7.6.1), and those that are made
+/// anew.
 pub(super) fn is_kept(name: &HeaderName) -> bool {
     ![CONNECTION, TRANSFER_ENCODING, AGE, X_CACHE].contains(name)
         && !name.as_str().starts_with("proxy-")

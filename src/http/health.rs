@@ -79,8 +79,8 @@ impl HealthService {
         Self { store: Arc::new(Looked { guard, last: Mutex::new(None) }), checks: Arc::default(), whole: false }
     }
 
-    /// And a check of something else that this process needs, by its name. It fails with a reason, or when it takes longer than two
-    /// seconds; the reason is shown to whoever asks.
+    /// And a check of something else that this process needs, by its name. It fails with a reason, or when it takes longer
+    /// than two seconds; the reason is shown to whoever asks.
     #[must_use]
     pub fn check<F>(mut self, name: &str, check: impl Fn() -> F + Send + Sync + 'static) -> Self
     where

@@ -93,8 +93,8 @@ impl fmt::Display for Meter {
 
 /// How much of each meter one request takes.
 ///
-/// `requests` and `concurrency` are 1 unless set. Every other meter that the policy limits must be given: a meter that was forgotten would
-/// never fill its budget.
+/// `requests` and `concurrency` are 1 unless set. Every other meter that the policy limits must be given: a meter that was
+/// forgotten would never fill its budget.
 ///
 /// ```
 /// use costguard::{Amounts, Meter, Money};

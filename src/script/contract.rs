@@ -222,7 +222,7 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
     },
     Contract {
         name: "reserve",
-        purpose: "sets amounts aside beside counters until they are settled, released or expire, and takes them from rates, if every limit allows it.",
+        purpose: "sets amounts aside beside counters until their hold ends, and takes them from rates, if every limit allows it.",
         keys: "counter..., held..., state..., ruled, hold, holds..., [rules]",
         args: "counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)..., ttl_ms, width_ms, record_ttl_ms, fingerprint, tail, [now_ms, touch, asked]",
         reply: &[

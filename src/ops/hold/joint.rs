@@ -43,8 +43,8 @@ impl<'a> ReserveAcross<'a> {
         Self { engine, parts, estimate, id: None, ttl: DEFAULT_TTL, tags: Vec::new(), at: None }
     }
 
-    /// The id of every one of the holds, each under its own root; see [`Reserve::id`]. The same id again gives the same holds, and
-    /// makes those that a failure left out. Once it was refused it is used up: ask again with another.
+    /// The id of every one of the holds, each under its own root; see [`Reserve::id`]. The same id again gives the same
+    /// holds, and makes those that a failure left out. Once it was refused it is used up: ask again with another.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self
@@ -156,8 +156,8 @@ impl JointHold {
         self.holds.iter_mut().for_each(|hold| hold.observe(so_far.clone()));
     }
 
-    /// Charges what the call really cost under every root, once; see [`Hold::settle`]. When one root fails the others are settled all
-    /// the same, and settling again ends the rest.
+    /// Charges what the call really cost under every root, once; see [`Hold::settle`]. When one root fails the others are
+    /// settled all the same, and settling again ends the rest.
     ///
     /// # Errors
     /// The first of [`Hold::settle`].

@@ -174,7 +174,8 @@ impl Hold {
         self.record.state
     }
 
-    /// Every limit of the policy, in its order, with this hold in `held`; a rate has it in `used`. Empty for a hold that was found by its id.
+    /// Every limit of the policy, in its order, with this hold in `held`; a rate has it in `used`. Empty for a hold that was
+    /// found by its id.
     #[must_use]
     pub fn limits(&self) -> &[LimitState] {
         &self.limits

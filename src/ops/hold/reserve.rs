@@ -41,8 +41,9 @@ impl<'a> Reserve<'a> {
         Self { engine, policy, subject, estimate, id, ttl, tags, at, outage, lifted: false, taken }
     }
 
-    /// The hold's id, unique under the subject's root; up to 200 bytes. The same id again gives the same hold, also
-    /// when it has ended or expired meanwhile ([`Hold::state`], [`Hold::expires_ms`]). Without one the crate makes one, of 128 bits and in order of time.
+    /// The hold's id, unique under the subject's root; up to 200 bytes. The same id again gives the same hold, also when it
+    /// has ended or expired meanwhile ([`Hold::state`], [`Hold::expires_ms`]). Without one the crate makes one, of 128 bits
+    /// and in order of time.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self

@@ -50,8 +50,8 @@ fn undecodable(err: impl std::error::Error + Send + Sync + 'static) -> Error {
 /// A tag and the generation of it.
 pub(super) type Tag = (String, String);
 
-/// A stored value. A plain one is its text alone; one that was computed or has tags has a line before it, `#took_ms tag=generation;…`.
-/// Neither JSON nor base64 begins with `#`.
+/// A stored value. A plain one is its text alone; one that was computed or has tags has a line before it, `#took_ms
+/// tag=generation;…`. Neither JSON nor base64 begins with `#`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry<'a> {
     /// How long it took to compute, in milliseconds; 0 when it was not.

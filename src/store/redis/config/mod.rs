@@ -108,8 +108,8 @@ impl RedisConfig {
     /// - `redis+cluster://host[:6379],host2`, `rediss+cluster://…`
     ///
     /// After a `?` come settings by the names that the methods here have: `max_connections`, `socket_timeout` and
-    /// `call_timeout`, `reconnect_base` and `reconnect_max` (seconds), `breaker_failures`, `lazy_connect`, `key_prefix`, `tls_ca`, `tls_cert`,
-    /// `tls_key` (paths) and `tls_insecure`. User, password, host and settings are percent-decoded.
+    /// `call_timeout`, `reconnect_base` and `reconnect_max` (seconds), `breaker_failures`, `lazy_connect`, `key_prefix`,
+    /// `tls_ca`, `tls_cert`, `tls_key` (paths) and `tls_insecure`. User, password, host and settings are percent-decoded.
     ///
     /// # Errors
     /// `Invalid` with what is wrong and what is expected, without the URL, for it may hold a password.
