@@ -440,6 +440,8 @@ fn a_limit_is_set_shown_and_cleared_and_decides_meanwhile() {
         "{text}"
     );
     ask(0);
+    let charge = ["charge", "--policy", policy, "--scope", "user=rita", "--cost", "1", "--json"];
+    assert_eq!(on_server(&charge).json()["limits"][0]["limit"], json!(100_000_000_000_i64));
     let shown = on_server(&["limit", "show", "user:rita", "--json"]).json();
     let rule = &shown["rules"][0];
     assert_eq!((&rule["scope"], &rule["limit"]), (&json!("user:rita"), &json!(100_000_000_000_i64)));

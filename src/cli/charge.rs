@@ -101,7 +101,17 @@ pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
             Decision::Denied(denial) => Outcome::Denied(denial),
         }
     } else {
-        let charged = send!(guard.charge(&policy, &subject, given));
+        let mut charged = send!(guard.charge(&policy, &subject, given));
+        if !charged.replayed {
+            // A charge does not look for overrides, and people want to know what is left. It is done, whatever comes of this.
+            let mut peek = guard.peek(&policy, &subject);
+            if let Some(at) = target.whose.under.at {
+                peek = peek.at(at);
+            }
+            for (charged, peeked) in charged.limits.iter_mut().zip(peek.await.unwrap_or_default()) {
+                charged.limit = peeked.limit;
+            }
+        }
         Outcome::Done { word: "charged", limits: charged.limits, replayed: charged.replayed }
     };
     if target.whose.under.json {

@@ -76,7 +76,8 @@ pub struct LimitState {
     pub meter: Meter,
     /// When it starts over.
     pub window: Window,
-    /// How far it may go, an override counted in; `None` when it only counts.
+    /// How far it may go, an override counted in; `None` when it only counts. After a charge it is the policy's own: a charge is
+    /// refused by no limit, and does not look for overrides.
     pub limit: Option<i64>,
     /// How many of a rate may come at once; `None` for everything else.
     pub burst: Option<i64>,

@@ -19,7 +19,7 @@ request! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charged {
     /// Every limit of the policy, in its order, after the charge. A limit that was passed says so:
-    /// [`LimitState::overdraft`].
+    /// [`LimitState::overdraft`]. A charge does not look for overrides; [`peek`](crate::CostGuard::peek) does.
     pub limits: Vec<LimitState>,
     /// Whether this is the stored answer to an operation id that was used before.
     pub replayed: bool,

@@ -47,7 +47,7 @@ pub struct SettledLimit {
     pub key: String,
     /// What it counts.
     pub meter: Meter,
-    /// The limit at the time of the reservation; `None` when it only counts.
+    /// The policy's limit at the time of the reservation, without overrides; `None` when it only counts.
     pub limit: Option<i64>,
     /// What was charged.
     pub amount: i64,
