@@ -84,7 +84,7 @@ impl Journal {
     pub(super) fn reject(&mut self, number: u64) -> Result<()> {
         if let Some(body) = self.open.get(&number) {
             let path = beside(&self.path, ".rejected");
-            let kept = OpenOptions::new().create(true).append(true).open(&path);
+            let kept = of_this_user().open(&path);
             kept.and_then(|mut file| file.write_all(&line(&format!("+ {number} {body}"))))
                 .map_err(|err| failed(&path, err))?;
         }
@@ -125,12 +125,21 @@ impl Journal {
 }
 
 fn open_and_lock(path: &Path) -> Result<File> {
-    let file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(|err| failed(path, err))?;
+    let file = of_this_user().read(true).open(path).map_err(|err| failed(path, err))?;
     fs4::FileExt::try_lock(&file).map_err(|err| {
         let told = format!("{}: another guard uses this file; each needs one of its own", path.display());
         Error::with_source(ErrorKind::Io, told, io::Error::from(err))
     })?;
     Ok(file)
+}
+
+/// A file to append to. It tells who spends how much: where it is new nobody else may read it.
+fn of_this_user() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 fn failed(path: &Path, err: io::Error) -> Error {
@@ -210,6 +219,11 @@ mod tests {
         let path = dir.path().join("queue");
         let (mut journal, entries) = Journal::open(&path).unwrap();
         assert!(entries.is_empty());
+        #[cfg(unix)]
+        {
+            let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+            assert_eq!(mode & 0o777, 0o600, "it tells who spends how much");
+        }
         assert_eq!(Journal::open(&path).unwrap_err().kind(), ErrorKind::Io, "one file serves one guard");
         journal.add(0, "stays").unwrap();
         for number in 1..=20_000 {
