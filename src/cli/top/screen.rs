@@ -5,13 +5,16 @@ use ratatui::Frame;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize as _};
-use ratatui::text::{Line, Span};
+use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Cell, Paragraph, Row, Table};
 
 use super::view::{CounterRow, HoldRow, Snapshot, Sort, Tab};
 use crate::cli::time::{people_duration, people_time};
 
 const HELP: &str = "q quit  tab or 1-4 view  s sort  r reverse  / filter  esc clear  up/down scroll";
+
+/// What is shown of a window in a zone with a long name.
+const MOST_PER: usize = 32;
 
 /// The longest filter.
 const MOST_FILTER: usize = 100;
@@ -134,6 +137,7 @@ impl Screen {
 
     fn draw_counters(&mut self, frame: &mut Frame<'_>, area: Rect, rows: &[&CounterRow]) {
         let header = ["scope", "root", "meter", "per", "used", "held", "at most", "full", ""];
+        let longest_per = rows.iter().map(|row| row.per.len()).max().unwrap_or(0).clamp(6, MOST_PER);
         let shown = self.shown(rows.len(), area).map(|place| {
             let row = rows[place];
             let colour = match row.state() {
@@ -152,20 +156,20 @@ impl Screen {
                 row.share_text(),
                 row.state().to_owned(),
             ];
-            Row::new(cells.map(Cell::from)).style(Style::new().fg(colour))
+            Row::new(aligned(cells)).style(Style::new().fg(colour))
         });
         let widths = [
             Constraint::Fill(3),
             Constraint::Fill(2),
             Constraint::Length(11),
-            Constraint::Fill(2),
+            Constraint::Length(u16::try_from(longest_per).unwrap_or(u16::MAX)),
             Constraint::Length(14),
             Constraint::Length(12),
             Constraint::Length(12),
             Constraint::Length(7),
             Constraint::Length(7),
         ];
-        let table = Table::new(shown.collect::<Vec<_>>(), widths).header(Row::new(header).bold());
+        let table = Table::new(shown.collect::<Vec<_>>(), widths).header(Row::new(aligned(header)).bold());
         frame.render_widget(table, area);
     }
 
@@ -189,4 +193,12 @@ impl Screen {
 
 fn mib(bytes: u64) -> u64 {
     bytes >> 20
+}
+
+/// The cells of a counter: numbers, from `used` to `full`, end below one another.
+fn aligned<T: Into<Text<'static>>>(cells: [T; 9]) -> impl Iterator<Item = Cell<'static>> {
+    cells.into_iter().enumerate().map(|(place, text)| {
+        let text: Text<'static> = text.into();
+        Cell::from(if (4..8).contains(&place) { text.right_aligned() } else { text })
+    })
 }
