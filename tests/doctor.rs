@@ -130,7 +130,7 @@ async fn every_operation_works_with_the_printed_rights_and_nothing_more() {
 
 #[test]
 fn every_primary_of_a_cluster_is_looked_at() {
-    let cluster = Cluster::start();
+    let mut cluster = Cluster::start();
     for place in 0..3 {
         cluster.tell(place, &["CONFIG", "SET", "appendonly", "yes"]);
     }
@@ -152,6 +152,17 @@ fn every_primary_of_a_cluster_is_looked_at() {
     // As if it were all.
     let (code, report) = run("doctor", &format!("redis://{}", cluster.addr(0)), &[]);
     assert_eq!((code, finding(&report, "cluster").0), (2, "problem"), "{report}");
+
+    // One is down, and has no replica.
+    let gone = cluster.addr(2).to_string();
+    cluster.kill(2);
+    let (code, report) = run("doctor", &cluster.url(0), &["--prefix", "app:"]);
+    let told = report["findings"].as_array().unwrap().iter().any(|finding| {
+        finding["check"] == "connection"
+            && finding["level"] == "problem"
+            && finding["found"].as_str().unwrap().contains(&gone)
+    });
+    assert!(code == 2 && told && finding(&report, "eviction").0 == "ok", "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -126,7 +126,13 @@ async fn examine(guard: &CostGuard, acl_rule: &str) -> anyhow::Result<Vec<Findin
             }
             findings.extend(together(of_servers));
         }
-        Err(err) => findings.push(problem("connection", err.to_string(), "start the servers that are down")),
+        Err(err) => {
+            findings.push(problem("connection", err.to_string(), "start the servers that are down"));
+            // The one that holds slot 0 may be there, and knows what the others are.
+            if let Ok(connection) = store.raw().await {
+                findings.extend(Server { guard, acl_rule, connection, info: None }.examine().await);
+            }
+        }
     }
     Ok(findings)
 }
