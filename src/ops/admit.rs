@@ -2,10 +2,10 @@
 
 use chrono::DateTime;
 
-use super::away::{Away, Delivery, Sent, policy_without_store};
+use super::away::{Asked, Away, Delivery, Sent, policy_without_store};
 use super::plan::{Part, Plan};
 use super::request::{Request, request};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::{Decided, Decision, Grant, Meter, Outage, Per};
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
@@ -76,15 +76,10 @@ impl Admit<'_> {
     async fn run_or_decide_alone(mut self, away: &Away, outage: Outage) -> Result<Decision> {
         self.request.make_id();
         away.deliver(self.request.engine);
-        // Who asks again before the first answer was delivered gets that answer.
-        let mut cause = None;
-        if !away.queue.has(|| self.request.receipt_key())? {
-            match self.decide().await {
-                Err(err) if err.kind() == ErrorKind::Unavailable => cause = Some(err),
-                decided => return decided,
-            }
-        }
-        let slot = away.queue.slot(cause.as_ref())?;
+        let (slot, cause) = match away.ask(&self.request, self.decide()).await? {
+            Asked::Answered(decision) => return Ok(decision),
+            Asked::Alone(slot, cause) => (slot, cause),
+        };
         let mut decision = self.decide_without_store(away, outage).await?;
         match &mut decision {
             Decision::Granted(grant) => {

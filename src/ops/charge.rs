@@ -2,10 +2,10 @@
 
 use chrono::DateTime;
 
-use super::away::{Away, Delivery, Sent};
+use super::away::{Asked, Away, Delivery, Sent};
 use super::plan::Plan;
 use super::request::{Request, request};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::{Decided, LimitState, Outage, Per};
 use crate::script::{self, Op};
 use crate::store::{Durability, ScriptCall};
@@ -81,14 +81,10 @@ impl Charge<'_> {
     async fn run_or_keep(mut self, away: &Away) -> Result<Charged> {
         self.request.make_id();
         away.deliver(self.request.engine);
-        let mut cause = None;
-        if !away.queue.has(|| self.request.receipt_key())? {
-            match self.charge().await {
-                Err(err) if err.kind() == ErrorKind::Unavailable => cause = Some(err),
-                charged => return charged,
-            }
-        }
-        let slot = away.queue.slot(cause.as_ref())?;
+        let slot = match away.ask(&self.request, self.charge()).await? {
+            Asked::Answered(charged) => return Ok(charged),
+            Asked::Alone(slot, _) => slot,
+        };
         let now_ms = self.request.at_ms()?.unwrap_or_else(|| self.request.engine.now_ms());
         (self.request.at, self.request.lifted) = (DateTime::from_timestamp_millis(now_ms), true);
         let (_, call) = self.call(now_ms)?;

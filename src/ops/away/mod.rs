@@ -15,6 +15,7 @@ pub use queue::Undelivered;
 pub(crate) use queue::{Queue, Slot};
 
 use super::engine::Engine;
+use super::request::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Outage, Policy};
 
@@ -27,6 +28,13 @@ pub(crate) struct Away {
     pub(crate) local: Arc<Engine>,
     pub(crate) queue: Arc<Queue>,
     is_delivering: Arc<AtomicBool>,
+}
+
+/// What became of asking the store.
+pub(crate) enum Asked<T> {
+    Answered(T),
+    /// This process is to decide, with a place for what it grants; and why the store did not, where it was asked.
+    Alone(Slot, Option<Error>),
 }
 
 impl Away {
@@ -65,6 +73,25 @@ impl Away {
     /// For requests that do not say.
     pub(crate) fn outage(&self) -> Outage {
         self.outage
+    }
+
+    /// Asks the store, unless the same request waits to be delivered: who asks again before that gets the answer of before.
+    ///
+    /// # Errors
+    /// What the store answers, other than that it is away, and `Unavailable` when the queue is full.
+    pub(crate) async fn ask<T>(
+        &self,
+        request: &Request<'_>,
+        asked: impl Future<Output = Result<T>>,
+    ) -> Result<Asked<T>> {
+        let mut cause = None;
+        if !self.queue.has(|| request.receipt_key())? {
+            match asked.await {
+                Err(err) if err.kind() == ErrorKind::Unavailable => cause = Some(err),
+                answered => return answered.map(Asked::Answered),
+            }
+        }
+        Ok(Asked::Alone(self.queue.slot(cause.as_ref())?, cause))
     }
 
     /// Delivers in the background until the queue is empty, unless that is under way. Outside a runtime it waits for the next
