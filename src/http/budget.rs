@@ -17,7 +17,7 @@ use super::fields::Fields;
 use super::gate::Gate;
 use super::hold::{Ending, SharedHold};
 use super::problem::Rejection;
-use super::{BoxFuture, FromRequest};
+use super::{BoxFuture, FromRequest, take_ready};
 use crate::model::{Decision, Estimate};
 
 /// What a hold is ended with when nothing was observed and the response is no error.
@@ -129,9 +129,7 @@ where
     }
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
-        // The service that was polled ready is the one to call.
-        let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
+        let mut inner = take_ready(&mut self.inner);
         let layer = Arc::clone(&self.layer);
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();

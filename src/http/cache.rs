@@ -20,7 +20,7 @@ use tower_service::Service;
 use super::body::ResponseBody;
 use super::kept::{Kept, read_whole};
 use super::problem::Rejection;
-use super::{BoxFuture, FromRequest};
+use super::{BoxFuture, FromRequest, take_ready};
 use crate::error::{Error, ErrorKind};
 use crate::model::encode;
 use crate::service::Cache;
@@ -283,9 +283,7 @@ where
     }
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
-        // The service that was polled ready is the one to call.
-        let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
+        let mut inner = take_ready(&mut self.inner);
         let layer = Arc::clone(&self.layer);
         Box::pin(async move {
             let (parts, body) = request.into_parts();

@@ -86,3 +86,9 @@ type FromRequest<T> = Arc<dyn Fn(&Parts) -> Result<T, Rejection> + Send + Sync>;
 
 /// The future of a layer's service.
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The service that was polled ready, which is the one to call; a clone of it stays in its place.
+fn take_ready<S: Clone>(service: &mut S) -> S {
+    let next = service.clone();
+    std::mem::replace(service, next)
+}

@@ -15,7 +15,7 @@ use super::body::ResponseBody;
 use super::fields::Fields;
 use super::gate::Gate;
 use super::problem::Rejection;
-use super::{BoxFuture, FromRequest};
+use super::{BoxFuture, FromRequest, take_ready};
 use crate::model::{Amounts, Decision};
 
 /// Admits each request by a policy before the service sees it, with [`CostGuard::admit`](crate::CostGuard::admit): one request
@@ -88,9 +88,7 @@ where
     }
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
-        // The service that was polled ready is the one to call.
-        let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
+        let mut inner = take_ready(&mut self.inner);
         let layer = Arc::clone(&self.layer);
         Box::pin(async move {
             let (parts, body) = request.into_parts();
