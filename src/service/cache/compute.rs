@@ -112,7 +112,7 @@ impl Cache {
             count(&self.counts.misses);
         }
         let refreshes = old.is_some();
-        let right = match self.right_or_value(&keys, old.as_ref().map(|_| ())).await? {
+        let right = match self.right_or_value(&keys, refreshes).await? {
             Next::Value(Some(value)) => return Ok(value),
             Next::Compute(right) => right,
             // Another one refreshes it.
@@ -170,22 +170,22 @@ impl Cache {
             }
         };
         let stored = Entry::write(took_ms, tags, text);
-        let bytes = stored.clone();
+        let bytes = stored.len();
         let is_stored = self.unless_away(right.finish(Some((stored, ttl))).await.map(Some), None)?;
         match is_stored {
-            Some(true) => count_bytes(&self.counts.bytes_written, &bytes),
+            Some(true) => count_bytes(&self.counts.bytes_written, bytes),
             Some(false) => count(&self.counts.fenced),
             None => {}
         }
         Ok(())
     }
 
-    /// Waits for a value or for the right to compute it. With `old` there is a value to be refreshed: then nobody waits, and
-    /// no value means that another one has the right.
+    /// Waits for a value or for the right to compute it. Who `refreshes` has a value: then nobody waits, and no value means that
+    /// another one has the right.
     async fn right_or_value<T: DeserializeOwned>(
         &self,
         keys: &[String; 2],
-        old: Option<()>,
+        refreshes: bool,
     ) -> Result<Next<'_, Option<T>>> {
         let token = uuid::Uuid::now_v7().simple().to_string();
         let gives_up_at = Instant::now() + self.lock_ttl;
@@ -193,7 +193,7 @@ impl Cache {
         let pauses = ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest).with_factor(2.0);
         let mut pauses = pauses.without_max_times().with_jitter().build();
         // Whether what is stored is known to be no good.
-        let (mut force, mut waits) = (old.is_some(), false);
+        let (mut force, mut waits) = (refreshes, false);
         loop {
             let lease = self.engine.cache_lease(keys.clone(), &token, self.lock_ttl, force).await;
             match lease {
@@ -202,7 +202,7 @@ impl Cache {
                         return Err(err);
                     }
                     count(&self.counts.away_reads);
-                    return Ok(if old.is_some() { Next::Value(None) } else { Next::Compute(None) });
+                    return Ok(if refreshes { Next::Value(None) } else { Next::Compute(None) });
                 }
                 // Another type lies there: it is written over.
                 Err(err) if err.kind() == ErrorKind::Corrupt && self.undecodable == OnTrouble::Miss && !force => {
@@ -221,7 +221,7 @@ impl Cache {
                         continue;
                     }
                 },
-                Ok(Lease::Busy) if old.is_some() => return Ok(Next::Value(None)),
+                Ok(Lease::Busy) if refreshes => return Ok(Next::Value(None)),
                 Ok(Lease::Busy) => {}
             }
             if !waits {

@@ -40,7 +40,7 @@ impl Cache {
         if field.len() > MOST_FIELD_BYTES {
             return Err(Error::invalid(format!("the field is {} bytes long; at most {MOST_FIELD_BYTES}", field.len())));
         }
-        count_bytes(&self.counts.bytes_written, &text);
+        count_bytes(&self.counts.bytes_written, text.len());
         let set = self.engine.cache_hset(key, self.ttl, vec![(field.to_owned(), text)]).await;
         self.unless_away(set, ())
     }
@@ -49,7 +49,7 @@ impl Cache {
         let read = self.engine.cache_hget(self.value_key(key)?, field.map(str::to_owned)).await;
         let read = read.and_then(|fields| {
             let decoded = fields.into_iter().map(|(field, text)| {
-                count_bytes(&self.counts.bytes_read, &text);
+                count_bytes(&self.counts.bytes_read, text.len());
                 Ok::<_, Error>((field, self.format.decode(&text)?))
             });
             decoded.collect::<Result<Vec<_>>>()

@@ -87,7 +87,7 @@ impl Cache {
         let put = async {
             let tags = self.generations(ttl).await?;
             let stored = Entry::write(0, &tags, text);
-            count_bytes(&self.counts.bytes_written, &stored);
+            count_bytes(&self.counts.bytes_written, stored.len());
             self.engine.put(value_key, Some(lock), stored, ttl).await
         };
         self.unless_away(put.await, ())
@@ -156,7 +156,7 @@ impl Cache {
 
     /// The value in a stored text: none when a tag of it was invalidated, or it cannot be read.
     async fn accept<T: DeserializeOwned>(&self, stored: &Text) -> Result<Option<Found<T>>> {
-        count_bytes(&self.counts.bytes_read, &stored.text);
+        count_bytes(&self.counts.bytes_read, stored.text.len());
         let unreadable = || Error::new(ErrorKind::Corrupt, "what is stored was not written by this cache");
         let read = Entry::read(&stored.text).ok_or_else(unreadable);
         let read = read.and_then(|entry| {

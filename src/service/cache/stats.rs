@@ -66,6 +66,6 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-pub(super) fn count_bytes(counter: &AtomicU64, text: &str) {
-    counter.fetch_add(u64::try_from(text.len()).unwrap_or(0), Ordering::Relaxed);
+pub(super) fn count_bytes(counter: &AtomicU64, bytes: usize) {
+    counter.fetch_add(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
 }
