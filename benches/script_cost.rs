@@ -141,7 +141,7 @@ fn wait_for_room_in_the_minute() {
     let since_epoch = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970");
     let left_s = 60 - since_epoch.as_secs() % 60;
     if left_s < 6 {
-        std::thread::sleep(std::time::Duration::from_secs(left_s));
+        std::thread::sleep(Duration::from_secs(left_s));
     }
 }
 

@@ -104,11 +104,8 @@ pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
         let mut charged = send!(guard.charge(&policy, &subject, given));
         if !charged.replayed {
             // A charge does not look for overrides, and people want to know what is left. It is done, whatever comes of this.
-            let mut peek = guard.peek(&policy, &subject);
-            if let Some(at) = target.whose.under.at {
-                peek = peek.at(at);
-            }
-            for (charged, peeked) in charged.limits.iter_mut().zip(peek.await.unwrap_or_default()) {
+            let peeked = target.peek(&guard, &policy, &subject).await.unwrap_or_default();
+            for (charged, peeked) in charged.limits.iter_mut().zip(peeked) {
                 charged.limit = peeked.limit;
             }
         }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use costguard::CostGuard;
 use costguard::script::COMMANDS;
 use costguard::service::{Health, HealthStatus, ServerKind};
-use costguard::store::redis::{MultiplexedConnection, RedisStore};
+use costguard::store::redis::{MultiplexedConnection, RedisConfig, RedisStore};
 use indexmap::IndexMap;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, cmd};
 use serde::Serialize;
@@ -82,7 +82,7 @@ struct Report {
 
 struct Server<'a> {
     guard: &'a CostGuard,
-    acl_rule: &'a str,
+    config: &'a RedisConfig,
     connection: MultiplexedConnection,
     info: Option<HashMap<String, String>>,
 }
@@ -93,10 +93,9 @@ pub(crate) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         config = config.key_prefix(prefix);
     }
     let guard = CostGuard::builder().connect_with(&config).await?;
-    let acl_rule = config.acl_rule(&guard.key_pattern());
-    let findings = examine(&guard, &acl_rule).await?;
+    let findings = examine(&guard, &config).await?;
     let worst = findings.iter().map(|finding| finding.level).max();
-    let report = Report { store: guard.store().describe(), acl_rule, findings };
+    let report = Report { store: guard.store().describe(), acl_rule: config.acl_rule(&guard.key_pattern()), findings };
     if args.json {
         print_json(&report)?;
     } else {
@@ -109,7 +108,7 @@ pub(crate) async fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn examine(guard: &CostGuard, acl_rule: &str) -> anyhow::Result<Vec<Finding>> {
+async fn examine(guard: &CostGuard, config: &RedisConfig) -> anyhow::Result<Vec<Finding>> {
     let health = guard.health().await;
     let mut findings = vec![connection(&health)];
     if health.status == HealthStatus::Disconnected {
@@ -118,11 +117,12 @@ async fn examine(guard: &CostGuard, acl_rule: &str) -> anyhow::Result<Vec<Findin
     findings.push(version(&health));
     let store: &dyn Any = &**guard.store();
     let store = store.downcast_ref::<RedisStore>().context("only a server can be examined")?;
+    let server = |connection| Server { guard, config, connection, info: None };
     match store.raw_all().await {
         Ok(servers) => {
             let mut of_servers = Vec::new();
             for (address, connection) in servers {
-                of_servers.push((address, Server { guard, acl_rule, connection, info: None }.examine().await));
+                of_servers.push((address, server(connection).examine().await));
             }
             findings.extend(together(of_servers));
         }
@@ -130,7 +130,7 @@ async fn examine(guard: &CostGuard, acl_rule: &str) -> anyhow::Result<Vec<Findin
             findings.push(problem("connection", err.to_string(), "start the servers that are down"));
             // The one that holds slot 0 may be there, and knows what the others are.
             if let Ok(connection) = store.raw().await {
-                findings.extend(Server { guard, acl_rule, connection, info: None }.examine().await);
+                findings.extend(server(connection).examine().await);
             }
         }
     }
@@ -230,7 +230,7 @@ impl Server<'_> {
     }
 
     async fn cluster(&mut self) -> Finding {
-        if !self.guard.store().describe().contains("+cluster://") {
+        if !self.config.is_cluster() {
             return problem(
                 "cluster",
                 "this is one node of a cluster, and it is spoken to as if it were all",
@@ -283,7 +283,7 @@ impl Server<'_> {
             Ok(denied) => problem(
                 "rights",
                 format!("not allowed on keys like {}: {}", guard.key_pattern(), denied.join(" ")),
-                format!("ACL SETUSER NAME {}", self.acl_rule),
+                format!("ACL SETUSER NAME {}", self.config.acl_rule(&guard.key_pattern())),
             ),
             Err(err) if err.to_string().contains("acl_check_cmd") => {
                 note("rights", "a server before Redis 7 does not tell which commands are allowed")

@@ -115,11 +115,11 @@ impl OneHold {
         for (name, value) in tags {
             writeln!(text, "tag       {name}={value}")?;
         }
-        let is_open = outcome == "open";
-        let mut counters = match hold.state() {
-            HoldState::Settled => table(&["counter", "was held", "at most", "charged"]),
-            _ => table(&["counter", if is_open { "held" } else { "was held" }, "at most"]),
-        };
+        let mut columns = vec!["counter", if outcome == "open" { "held" } else { "was held" }, "at most"];
+        if hold.state() == HoldState::Settled {
+            columns.push("charged");
+        }
+        let mut counters = table(&columns);
         for held in &amounts {
             let amount = |amount| held.meter.format_amount(amount);
             let mut row =

@@ -35,11 +35,7 @@ pub(crate) async fn run(args: PeekArgs) -> anyhow::Result<()> {
     let subject = target.whose.subject()?;
     let policy = target.policy(&[Meter::COST])?;
     let guard = target.whose.guard().await?;
-    let mut peek = guard.peek(&policy, &subject);
-    if let Some(at) = target.whose.under.at {
-        peek = peek.at(at);
-    }
-    let limits = peek.await?;
+    let limits = target.peek(&guard, &policy, &subject).await?;
     if target.whose.under.json {
         let store = guard.store().describe();
         return print_json(&Json { store, root: target.whose.root()?, limits: JsonState::all(&limits) });

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{anyhow, bail, ensure};
 use chrono::{DateTime, Utc};
 use costguard::model::GLOBAL;
+use costguard::ops::Peek;
 use costguard::store::redis::RedisConfig;
 use costguard::{CostGuard, Counter, Limit, Meter, Policy, Subject, Window};
 
@@ -140,6 +141,15 @@ impl TargetArgs {
             );
         }
         Ok(policy)
+    }
+
+    /// Where the limits stand at the time that is asked for.
+    pub(crate) fn peek<'a>(&self, guard: &'a CostGuard, policy: &'a Policy, subject: &'a Subject) -> Peek<'a> {
+        let peek = guard.peek(policy, subject);
+        match self.whose.under.at {
+            Some(at) => peek.at(at),
+            None => peek,
+        }
     }
 
     /// Whether it is the amounts that say what is counted: there is neither a policy nor a meter.

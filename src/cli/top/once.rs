@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use costguard::service::Health;
 use serde::Serialize;
 
-use super::view::{BlockRow, CounterRow, HoldRow, Snapshot, Sort, Tab};
+use super::view::{BlockRow, COLUMNS, CounterRow, HoldRow, Snapshot, Sort, Tab};
 use crate::cli::output::table;
 use crate::cli::time::{people_duration, people_time, rfc3339};
 
@@ -106,20 +106,10 @@ impl<'a> JsonBlock<'a> {
 pub(super) fn to_text(snapshot: &Snapshot, sort: Sort, filter: &str, most: usize) -> Result<String, std::fmt::Error> {
     let mut text = format!("{} at {} UTC\n", snapshot.health.store, people_time(snapshot.now_ms));
     writeln!(text, "{}\n{}\n", snapshot.summary(), snapshot.extent())?;
-    let mut counters = table(&["scope", "root", "meter", "per", "used", "held", "at most", "full", ""]);
+    let mut counters = table(&COLUMNS);
     let rows = snapshot.rows(Tab::Counters, sort, false, filter);
     for row in rows.iter().take(most) {
-        counters.add_row([
-            row.scope.clone(),
-            row.root.clone(),
-            row.meter.to_string(),
-            row.per.clone(),
-            row.amount(row.used),
-            row.amount(Some(row.held)),
-            row.amount(row.limit),
-            row.share_text(),
-            row.state().to_owned(),
-        ]);
+        counters.add_row(row.cells());
     }
     write!(text, "{counters}")?;
     if rows.len() > most {

@@ -8,7 +8,7 @@ use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Cell, Paragraph, Row, Table};
 
-use super::view::{CounterRow, HoldRow, Snapshot, Sort, Tab};
+use super::view::{COLUMNS, CounterRow, HoldRow, Snapshot, Sort, Tab};
 use crate::cli::time::{people_duration, people_time};
 
 const HELP: &str = "q quit  tab or 1-4 view  s sort  r reverse  / filter  esc clear  up/down scroll";
@@ -136,7 +136,6 @@ impl Screen {
     }
 
     fn draw_counters(&mut self, frame: &mut Frame<'_>, area: Rect, rows: &[&CounterRow]) {
-        let header = ["scope", "root", "meter", "per", "used", "held", "at most", "full", ""];
         let longest_per = rows.iter().map(|row| row.per.len()).max().unwrap_or(0).clamp(6, MOST_PER);
         let shown = self.shown(rows.len(), area).map(|place| {
             let row = rows[place];
@@ -145,18 +144,7 @@ impl Screen {
                 "close" => Color::Yellow,
                 _ => Color::Reset,
             };
-            let cells = [
-                row.scope.clone(),
-                row.root.clone(),
-                row.meter.to_string(),
-                row.per.clone(),
-                row.amount(row.used),
-                row.amount(Some(row.held)),
-                row.amount(row.limit),
-                row.share_text(),
-                row.state().to_owned(),
-            ];
-            Row::new(aligned(cells)).style(Style::new().fg(colour))
+            Row::new(aligned(row.cells())).style(Style::new().fg(colour))
         });
         let widths = [
             Constraint::Fill(3),
@@ -169,7 +157,7 @@ impl Screen {
             Constraint::Length(7),
             Constraint::Length(7),
         ];
-        let table = Table::new(shown.collect::<Vec<_>>(), widths).header(Row::new(aligned(header)).bold());
+        let table = Table::new(shown.collect::<Vec<_>>(), widths).header(Row::new(aligned(COLUMNS)).bold());
         frame.render_widget(table, area);
     }
 

@@ -112,7 +112,25 @@ impl Sort {
     }
 }
 
+/// The columns of a [`CounterRow`].
+pub(super) const COLUMNS: [&str; 9] = ["scope", "root", "meter", "per", "used", "held", "at most", "full", ""];
+
 impl CounterRow {
+    /// What stands under [`COLUMNS`].
+    pub(super) fn cells(&self) -> [String; 9] {
+        [
+            self.scope.clone(),
+            self.root.clone(),
+            self.meter.to_string(),
+            self.per.clone(),
+            self.amount(self.used),
+            self.amount(Some(self.held)),
+            self.amount(self.limit),
+            self.share_text(),
+            self.state().to_owned(),
+        ]
+    }
+
     /// The state in a word: what a request would meet. A store does not count denials, so this is what can be told of them.
     pub(super) fn state(&self) -> &'static str {
         match self.share {

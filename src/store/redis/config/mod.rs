@@ -222,6 +222,12 @@ impl RedisConfig {
         self
     }
 
+    /// Whether it is a cluster: `redis+cluster://`.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.topology, Topology::Cluster { .. })
+    }
+
     /// The least rights with which every operation on keys that match `pattern` works here, as `ACL SETUSER` takes them:
     /// [`script::acl_rule`](crate::script::acl_rule) and what is needed to find the server.
     ///
