@@ -23,7 +23,8 @@ if states % 1 ~= 0 then
   states = states - 0.75
   now_ms, touch, asked = unpack(ARGV, #ARGV - 2)
 end
-local ttl_ms, width_ms, record_ttl_ms, fingerprint, tail = unpack(ARGV, 5 + 2 * count + 4 * states)
+local at = amounts + 2 * count + 4 * states
+local ttl_ms, width_ms, record_ttl_ms, fingerprint, tail = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
 local ruled, holds = 2 * count + states + 1, 2 * count + states + 2
 local hold = KEYS[holds]
 

@@ -40,14 +40,15 @@ for i = 1, count do
     if held ~= '0' and not find(held, '^[1-9]%d*$') then
       return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[count + i] .. ' does not hold an amount')
     end
-    holding, sum = true, #held > 14 and 1e14 or after + held
+    holding, sum = true, after + held
   else
     gaps = true
     if reserving and call('EXISTS', KEYS[count + i]) == 1 then
       return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[count + i] .. ' does not hold an amount')
     end
   end
-  if sum >= 1e14 or #used > 14 or #amount > 14 then
+  -- Amounts and what is held are not negative: one that a number does not hold exactly makes a sum that is past this.
+  if sum >= 1e14 or #used > 14 then
     -- @include integer
     after = wide_add(used, amount, '')
     if after then sum, fits = wide_add(after, held or '0', limit) end
