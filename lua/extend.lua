@@ -1,17 +1,17 @@
 #!lua
 -- extend: lets a hold that is still open end later.
--- KEYS    hold, holds...
+-- KEYS    hold, holds..., held...
 -- ARGV    record, ttl_ms, width_ms, record_ttl_ms, now_ms, held...
 -- REPLY   EXTENDED record
 -- REPLY   CHANGED record
 -- ERRORS  CORRUPT EXPIRED INVALID RELEASED SETTLED UNKNOWN_HOLD
--- COST    GET, TIME, SET, and two HGET and two HINCRBY a counter
+-- COST    GET, TIME, SET, and two HGET, two HINCRBY and two PTTL a counter
 
 -- The hold ends `ttl_ms` from now, not earlier than before. The reply is its line after that.
 
 -- @include integer
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
-local hold, count = KEYS[1], #KEYS - 1
+local hold, count = KEYS[1], (#KEYS - 1) / 2
 local known, ttl_ms, width_ms, record_ttl_ms, now_ms = unpack(ARGV, 1, 5)
 
 local record = call('GET', hold)
@@ -54,6 +54,11 @@ for i = 1, bucket_ms == was_bucket_ms and 0 or count do
   call('HINCRBY', KEYS[1 + i], bucket_ms, ARGV[5 + i])
   local amount = ARGV[5 + i] == '0' and '0' or '-' .. ARGV[5 + i]
   if call('HINCRBY', KEYS[1 + i], was_bucket_ms, amount) == 0 then call('HDEL', KEYS[1 + i], was_bucket_ms) end
+end
+for i = 2, #KEYS do
+  -- They live as long as the hold, whenever their windows end.
+  local left_ms = call('PTTL', KEYS[i])
+  if left_ms ~= -2 and left_ms < record_ttl_ms + 0 then call('PEXPIRE', KEYS[i], record_ttl_ms) end
 end
 record = head .. string.format(' %d ', expires_ms - from_ms) .. bucket_ms .. ' ' .. tail
 call('SET', hold, record, 'PX', record_ttl_ms)

@@ -45,9 +45,10 @@ for i = 1, count do
   local amount = ARGV[amounts + 2 * i - 1]
   -- A total that was lost with an evicted key is made anew, to live as long as what it is the total of.
   if call('INCRBY', KEYS[count + i], amount) == amount + 0 and call('PTTL', KEYS[count + i]) == -1 then
-    call('PEXPIRE', KEYS[count + i], math.max(call('PTTL', KEYS[holds + i]), record_ttl_ms))
+    call('PEXPIRE', KEYS[count + i], string.format('%d', math.max(call('PTTL', KEYS[holds + i]), record_ttl_ms)))
   end
   if call('HINCRBY', KEYS[holds + i], bucket_ms, amount) == amount + 0 then
+    if call('PTTL', KEYS[holds + i]) == -1 then call('PEXPIRE', KEYS[holds + i], record_ttl_ms) end
     local next_ms = tonumber(call('HGET', KEYS[holds + i], 'next') or '')
     if not next_ms or next_ms > bucket_ms + 0 then call('HSET', KEYS[holds + i], 'next', bucket_ms) end
   end

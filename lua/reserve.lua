@@ -71,7 +71,8 @@ for i = 1, count do
     call('DEL', hold)
     return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[holds + i] .. ' does not hold amounts by time')
   end
-  call('INCRBY', KEYS[count + i], amount)
+  -- A total that was not there, or was lost with an evicted key, has no TTL yet.
+  if call('INCRBY', KEYS[count + i], amount) == adds then opens = true end
 end
 if opens or fresh or touch ~= '' then
   -- @include lives
@@ -83,12 +84,15 @@ if opens or fresh or touch ~= '' then
     -- The counter is made now, so that it has its TTL when the hold is settled into it.
     if fresh then call('INCRBY', counter, '0') end
     expire(counter, expiry, fresh, now_ms)
-    expire(KEYS[count + i], expiry, true, now_ms)
     local next_ms = call('HGET', KEYS[holds + i], 'next')
     if not next_ms or bucket_ms + 0 < (tonumber(next_ms) or 9e15) or next_ms == '-1' then
       call('HSET', KEYS[holds + i], 'next', bucket_ms)
     end
-    expire(KEYS[holds + i], expiry, true, now_ms)
+    -- What is held lives as long as the hold, be its window over before.
+    for _, key in ipairs({ KEYS[count + i], KEYS[holds + i] }) do
+      expire(key, expiry, false, now_ms)
+      if call('PTTL', key) < record_ttl_ms + 0 then call('PEXPIRE', key, record_ttl_ms) end
+    end
   end
 end
 if states > 0 then

@@ -47,9 +47,9 @@ for i = 1, count do
     err = redis.error_reply('COSTGUARD_' .. (overflow and 'OVERFLOW ' or 'CORRUPT ') .. counter .. ' cannot take the amount as a 64-bit integer')
     break
   end
-  -- A counter that was gone by now lives as long as the receipt.
+  -- A counter that was gone by now lives as long as what is held beside it, or as the receipt.
   if used == amount + 0 and call('PTTL', counter) == -1 then
-    call('PEXPIRE', counter, receipt_ttl_ms)
+    call('PEXPIRE', counter, string.format('%d', math.max(call('PTTL', KEYS[count + i]), receipt_ttl_ms)))
     made = made or {}
     made[i] = true
   end

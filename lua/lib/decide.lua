@@ -52,7 +52,7 @@ for i = 1, count do
     -- @include integer
     after = wide_add(used, amount, '')
     if after then sum, fits = wide_add(after, held or '0', limit) end
-    if not after or not sum then
+    if not after or not sum or (reserving and not wide_add(held or '0', amount, '')) then
       if not wide_add(used, '0', '') then return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[i] .. ' does not hold a 64-bit integer') end
       return redis.error_reply('COSTGUARD_OVERFLOW ' .. KEYS[i] .. ' would leave the 64-bit range')
     end

@@ -31,7 +31,9 @@ local function log(text, now_us, amount, limit, span_us, forced, at_us)
   -- A clock that went back leaves the order as it is.
   at_us = at_us or math.max(now_us, last_us)
   local place = until_us(at_us)
-  if not place or size + amount > 100000 then return nil end
+  if not place then return nil end
+  -- What lands whatever the limit fills it at most.
+  amount = math.min(amount, 100000 - size)
   if amount >= 0 then
     -- What is settled on top of a request that has left the window has left it, too.
     if at_us + span_us > now_us then

@@ -256,7 +256,7 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
     Contract {
         name: "extend",
         purpose: "lets a hold that is still open end later.",
-        keys: "hold, holds...",
+        keys: "hold, holds..., held...",
         args: "record, ttl_ms, width_ms, record_ttl_ms, now_ms, held...",
         reply: &["EXTENDED record", "CHANGED record"],
         errors: "CORRUPT EXPIRED INVALID RELEASED SETTLED UNKNOWN_HOLD",

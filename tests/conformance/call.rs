@@ -317,7 +317,8 @@ impl Call {
             Op::Settle => counters().chain(held()).chain(hold()).chain(holds()).chain(states()).collect(),
             Op::Grow => counters().chain(held()).chain(states()).chain(hold()).chain(holds()).collect(),
             Op::Release => held().chain(hold()).chain(holds()).chain(states()).collect(),
-            Op::Extend | Op::Hold => hold().chain(holds()).collect(),
+            Op::Extend => hold().chain(holds()).chain(held()).collect(),
+            Op::Hold => hold().chain(holds()).collect(),
             _ => counters().chain(receipt()).collect(),
         }
     }

@@ -13,6 +13,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 const UNKNOWN: &str = "!COSTGUARD_UNKNOWN_HOLD there is no hold h: it was never made, or ended too long ago";
 const EXPIRED: &str = "!COSTGUARD_EXPIRED this hold has expired; reserve anew";
+const EXTENDED_WITHIN: &str = "EXTENDED open f 0 4000000000 0 560000 4000000600000 -";
 const LOST: &str = "!COSTGUARD_EXPIRED this hold was lost with an evicted key; reserve anew";
 
 /// The hold `h` on `a` for 5, as `reserve` leaves it.
@@ -376,11 +377,12 @@ fn corrupt() -> Vec<Case> {
 fn evicted() -> Vec<Case> {
     let one = [("a", "5", "7")];
     let more = "open f 1 4000000000 0 550000 4000000600000 more";
+    let later = "open f 0 4000000000 0 1000000 4000001000000 -";
     vec![
-        open("settle: a counter that is gone lives as long as the receipt")
+        open("settle: a counter that is gone lives as long as what is held beside it")
             .put("DEL", "a", &[])
             .run(settle(OPEN, &one).at(NOW), "SETTLED 0 7")
-            .holds("a", "'7'", In(60_000))
+            .holds("a", "'7'", At(END))
             .holds("a:held", "'0'", At(END))
             .holds("a:holds", empty(), At(END))
             .holds("h", settled("SETTLED 0 7", "7"), In(60_000)),
@@ -418,6 +420,21 @@ fn evicted() -> Vec<Case> {
             .holds("a:held", "'5'", At(END))
             .holds("a:holds", bucket("4"), At(END))
             .holds("h", format!("'{OPEN}'"), At("4000000700000")),
+        open("extend: what is held lives as long as the hold")
+            .put("PEXPIRE", "a:held", &["300000"])
+            .put("PEXPIRE", "a:holds", &["300000"])
+            .run(extend(OPEN, "460000", WIDTH, &[("a", "5")]).at("4000000100000"), EXTENDED_WITHIN)
+            .holds("a", "'0'", At(END))
+            .holds("a:held", "'5'", In(700_000))
+            .holds("a:holds", bucket("5"), In(700_000))
+            .holds("h", format!("'{}'", &EXTENDED_WITHIN[9..]), In(700_000)),
+        held(case("extend: buckets that are made anew have a TTL"), "a", "a:held", "a:holds", "0")
+            .put("DEL", "a:holds", &[])
+            .run(extend(OPEN, "900000", WIDTH, &[("a", "0")]).at("4000000100000"), format!("EXTENDED {later}"))
+            .holds("a", "'0'", At(END))
+            .holds("a:held", "'0'", At(END))
+            .holds("a:holds", "{4000001000000='0'}", In(700_000))
+            .holds("h", format!("'{later}'"), In(700_000)),
         open("grow: a total that was lost is made anew with a TTL")
             .put("PEXPIRE", "a:holds", &["800000"])
             .put("DEL", "a:held", &[])
@@ -431,7 +448,7 @@ fn evicted() -> Vec<Case> {
 
 fn malformed() -> Vec<Case> {
     let mut it = open("settle, release, extend: what is no argument changes nothing").run(
-        raw(Op::Extend, &["h", "a:holds"], &[OPEN, TTL, WIDTH, "0", NOW, "5"]),
+        raw(Op::Extend, &["h", "a:holds", "a:held"], &[OPEN, TTL, WIDTH, "0", NOW, "5"]),
         "!COSTGUARD_INVALID record_ttl_ms",
     );
     let invalid = "!COSTGUARD_INVALID as or receipt_ttl_ms";

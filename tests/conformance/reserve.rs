@@ -50,6 +50,35 @@ fn decisions() -> Vec<Case> {
             .holds("a:held", "'8'", At(END))
             .holds("a:holds", bucket("8"), At(END))
             .holds("h", format!("'{OPEN}'"), In(700_000)),
+        case("reserve: what is held lives as long as the hold, be the window over before")
+            .put("SET", "a", &["0", "PXAT", END])
+            .put("SET", "a:held", &["1", "PX", "300000"])
+            .put("HSET", "a:holds", &["4000000700000", "1", "next", "4000000700000"])
+            .put("PEXPIRE", "a:holds", &["300000"])
+            .run(one("5"), granted("0 1"))
+            .holds("a", "'0'", At(END))
+            .holds("a:held", "'6'", In(700_000))
+            .holds("a:holds", format!("{{{BUCKET}='5' 4000000700000='1' next='{BUCKET}'}}"), In(700_000))
+            .holds("h", format!("'{OPEN}'"), In(700_000)),
+        others(case("reserve: a total that was lost is made anew with a TTL"), "a:held", "a:holds", "3")
+            .put("SET", "a", &["0", "PXAT", END])
+            .put("DEL", "a:held", &[])
+            .run(one("5"), granted("0"))
+            .holds("a", "'0'", At(END))
+            .holds("a:held", "'5'", At(END))
+            .holds("a:holds", bucket("8"), At(END))
+            .holds("h", format!("'{OPEN}'"), In(700_000)),
+        others(
+            case("reserve: a total that would leave 64 bits, beside a counter below zero"),
+            "a:held",
+            "a:holds",
+            MAX,
+        )
+        .put("SET", "a", &["-100", "PXAT", END])
+        .run(reserve(&[("a", "50", END, "")], "f").at(NOW), "!COSTGUARD_OVERFLOW a would leave the 64-bit range")
+        .holds("a", "'-100'", At(END))
+        .holds("a:held", format!("'{MAX}'"), At(END))
+        .holds("a:holds", bucket(MAX), At(END)),
         others(case("reserve: all limits that refuse are named, and none takes anything"), "b:held", "b:holds", "9")
             .put("SET", "c", &["10", "PXAT", END])
             .run(

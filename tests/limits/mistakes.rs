@@ -313,3 +313,20 @@ async fn the_slot_of_a_crashed_holder_comes_free() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_spent_lands_beside_a_log_that_is_full() {
+    on_every_store(async |store| {
+        let guard = store.guard();
+        let log = Limit::new(Counter::new("user", Meter::TOKENS, Window::log(HOUR).unwrap()), 1000);
+        let policy =
+            Policy::new([Limit::new(Counter::new("user", Meter::COST, Window::day()), i64::MAX), log]).unwrap();
+        let spent = |tokens| Amounts::new().with(Meter::COST, 5).with(Meter::TOKENS, tokens);
+        for tokens in [100_000, 1, 50_000] {
+            guard.charge(&policy, &alice(), spent(tokens)).at(at(0)).await.unwrap();
+        }
+        let stands = guard.peek(&policy, &alice()).at(at(0)).await.unwrap();
+        assert_eq!([stands[0].used, stands[1].used], [15, 100_000]);
+    })
+    .await;
+}

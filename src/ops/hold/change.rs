@@ -35,6 +35,7 @@ fn extend_call(hold: &Hold, ttl_ms: u64, width_ms: u64) -> ScriptCall {
     let record_ttl_ms = u128::from(ttl_ms) + hold.engine.receipt_ttl.as_millis();
     let mut keys = vec![hold.key.clone()];
     keys.extend(entries.iter().map(|entry| format!("{}:holds", entry.key)));
+    keys.extend(entries.iter().map(|entry| format!("{}:held", entry.key)));
     let mut args = vec![line.clone(), ttl_ms.to_string(), width_ms.to_string(), record_ttl_ms.to_string()];
     args.push(hold.at_text());
     args.extend(entries.iter().map(|entry| entry.amount.to_string()));
