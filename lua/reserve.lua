@@ -12,8 +12,8 @@
 
 -- Counters, states and limits are as in admit. The record of a hold is a line,
 -- 'open FINGERPRINT STEP NOW_S US TTL_MS BUCKET_MS TAIL': reserved at NOW_S and US microseconds, it expires TTL_MS after that. The
--- tail is its tags and 'COUNTER AMOUNT LIMIT' a counter and a rate, with a partial amount filled in; LIMIT is `Bound` in
--- ops/hold/record.rs. HELD answers a repeat of the request with the record.
+-- tail is its tags and 'COUNTER AMOUNT LIMIT' a counter and a rate, with a partial amount and overrides filled in; LIMIT is
+-- `Bound` in ops/hold/record.rs. HELD answers a repeat of the request with the record.
 -- A hold lies in the bucket of `width_ms` that ends at or after its expiry: it frees late, never early.
 
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
@@ -40,6 +40,11 @@ local ruling, blocked = '', nil
 if texts[ruled] then
   local limit_args, state_args = amounts, amounts + 2 * count
   -- @include ruled
+  -- The record says by which limits it was reserved: it grows by them, and rates are given back in their unit.
+  for position, limit in string.gmatch(overrides, '(%d+) (%d+)') do
+    local key = KEYS[position + 0 <= count and position + 0 or count + position]
+    tail = string.gsub(tail, '( ' .. string.gsub(key, '%W', '%%%0') .. ' %S+ %+?)[%d-]+', '%1' .. limit, 1)
+  end
 end
 -- @include decide
 if part ~= '-' then tail = string.gsub(tail, ' <%d* ', ' ' .. part .. ' ') end

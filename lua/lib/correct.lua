@@ -16,7 +16,7 @@ local function corrected(states, keys, args, now_us, at_us)
       fits, _, after, keep_ms = log(text, now_us, change + 0, limit + 0, span_us + 0, true, at_us)
     else
       -- @include rate
-      fits, _, after, keep_ms = rate(text, now_us, change + 0, limit + 0, span_us, how, true)
+      fits, _, after, keep_ms = rate(text, now_us, change + 0, limit + 0, span_us, how, true, at_us)
     end
     if not fits then return nil, redis.error_reply('COSTGUARD_CORRUPT ' .. key .. ' does not hold what a rate is kept in') end
     made[i] = { after, keep_ms }
@@ -30,7 +30,7 @@ local function write_states(made, keys, now_ms)
     if made[i][2] == '0' then
       redis.call('DEL', KEYS[keys + i])
     else
-      redis.call('PSETEX', KEYS[keys + i], now_ms == '' and made[i][2] or math.max(made[i][2], 3600000), made[i][1])
+      redis.call('PSETEX', KEYS[keys + i], now_ms == '' and made[i][2] or string.format('%d', math.max(made[i][2], 3600000)), made[i][1])
     end
   end
 end

@@ -3,8 +3,8 @@
 -- (text), and `burst` fit in, '' for as many as `limit`. It works in parts, `span` to a request, below 2^53.
 -- Gives whether `amount` fits; the bucket before it, '0' when it is empty; the one after it; for how long that is to be kept,
 -- in ms as text, '0' for not at all; and the parts in it. nil for a corrupt text. With `forced` it always fits, and a negative
--- amount is given back.
-local function rate(text, now_us, amount, limit, span, burst, forced)
+-- amount is given back: of what was taken at `at_us`, what can still be in the bucket.
+local function rate(text, now_us, amount, limit, span, burst, forced, at_us)
   local span_us, empty_us, rest, said = span + 0, now_us, 0, '0'
   local most = (burst == '' and limit or burst) * span_us
   if limit == 0 then limit, most = 1, 0 end
@@ -17,9 +17,10 @@ local function rate(text, now_us, amount, limit, span, burst, forced)
     -- Where the limit was another one the rest of a microsecond counts as a whole at most.
     if kept_us + 0 >= now_us then empty_us, rest, said = kept_us + 0, math.min(kept_rest, limit), text end
   end
-  local parts = (empty_us - now_us) * limit + rest
-  local fits = forced or parts + amount * span_us <= most
-  if fits then parts = parts + amount * span_us end
+  local parts, more = (empty_us - now_us) * limit + rest, amount * span_us
+  if at_us and more < 0 then more = -math.min(-more, math.max(most - math.max(now_us - at_us, 0) * limit, 0)) end
+  local fits = forced or parts + more <= most
+  if fits then parts = parts + more end
   if parts < 0 then parts = 0 elseif parts > 9e15 then parts = 9e15 end
   rest = parts % limit
   local after_us, keep_ms = (parts - rest) / limit, nil

@@ -7,6 +7,6 @@ for i = 1, states do
     expire(key, kept, true, now_ms)
   elseif kept and kept ~= '0' then
     -- An injected time may go by more slowly than the store's, by which keys end: that of busy traffic that is replayed.
-    call('PSETEX', key, now_ms == '' and kept or math.max(kept, 3600000), texts[state_keys + i])
+    call('PSETEX', key, now_ms == '' and kept or string.format('%d', math.max(kept, 3600000)), texts[state_keys + i])
   end
 end

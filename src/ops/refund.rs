@@ -9,7 +9,7 @@ use crate::store::ScriptCall;
 
 request! {
     /// A refund, made by [`CostGuard::refund`](crate::CostGuard::refund).
-    Refund { taken_us: Option<i64> } -> Refunded
+    Refund { taken_us: Option<i64>, limits: Vec<Option<i64>> } -> Refunded
 }
 
 /// What a refund did.
@@ -25,6 +25,7 @@ impl Refund<'_> {
     /// Gives back into the windows in which this was granted, be they over; otherwise into those of now.
     pub fn of(mut self, grant: &Grant) -> Self {
         self.taken_us = Some(grant.taken_us);
+        self.limits = grant.limits.iter().map(|state| state.limit).collect();
         self
     }
 
@@ -34,8 +35,10 @@ impl Refund<'_> {
         let plan = Plan::of_amounts(engine, policy, subject, taken_us / 1000, amounts)?;
         let mut args = vec![plan.letters()];
         args.extend(plan.counters().map(|(_, _, entry)| entry.amount.to_string()));
-        for (_, limit, entry) in plan.rates() {
-            args.extend([entry.amount.saturating_neg().to_string(), limit_text(limit)]);
+        for (place, limit, entry) in plan.rates() {
+            // By an override where it was granted by one: the unit of a rate is its limit.
+            let granted = self.limits.get(place).copied().flatten().map(|limit| limit.to_string());
+            args.extend([entry.amount.saturating_neg().to_string(), granted.unwrap_or_else(|| limit_text(limit))]);
             args.extend(span_and_how(limit));
         }
         let mut keys: Vec<_> = plan.counters().chain(plan.rates()).map(|(_, _, entry)| entry.key.clone()).collect();

@@ -330,3 +330,41 @@ async fn what_is_spent_lands_beside_a_log_that_is_full() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_late_settlement_gives_back_nothing_that_has_leaked_out_since() {
+    on_every_store(async |store| {
+        let guard = store.guard();
+        for policy in ten_an_hour() {
+            let reserve = async |tokens, ms| {
+                let ttl = Duration::from_secs(86_400);
+                guard.reserve(&policy, &alice(), of_tokens(tokens)).ttl(ttl).at(at(ms)).await.unwrap()
+            };
+            let mut long = granted(reserve(10, 0).await);
+            // An hour later it has left the bucket and the window, and others have taken its place.
+            let mut other = granted(reserve(10, 2 * HOUR_MS).await);
+            long.set_time(at(2 * HOUR_MS));
+            long.settle(of_tokens(1)).await.unwrap();
+            denied(reserve(1, 2 * HOUR_MS).await);
+            other.release().await.unwrap();
+            granted(reserve(10, 2 * HOUR_MS).await).release().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_shadow_rate_is_not_given_back_what_it_did_not_take() {
+    on_every_store(async |store| {
+        let guard = store.guard();
+        let shadow = tokens(10, Window::rate(HOUR).unwrap()).mode(costguard::Mode::Shadow);
+        let policy = only(shadow);
+        let reserve = async |tokens| guard.reserve(&policy, &alice(), of_tokens(tokens)).at(at(0)).await.unwrap();
+        granted(reserve(10).await).forget();
+        let mut refused = granted(reserve(5).await);
+        assert!(refused.limits()[0].shadowed);
+        refused.release().await.unwrap();
+        assert_eq!(guard.peek(&policy, &alice()).at(at(0)).await.unwrap()[0].used, 10);
+    })
+    .await;
+}

@@ -138,8 +138,11 @@ impl Model {
     fn change(&mut self, now: i128, change: i128, came: i128) {
         match self.kind {
             Kind::Rate { .. } => {
+                // What has leaked out since it came is gone.
+                let left = self.most() * self.interval() - (now - came).max(0) * self.limit;
+                let more = (change * self.interval()).max(-left.max(0));
                 let now = now * self.limit;
-                let expected = self.expected.max(now) + change * self.interval();
+                let expected = self.expected.max(now) + more;
                 // An empty bucket is empty at any time.
                 self.expected = if expected > now { expected } else { 0 };
             }

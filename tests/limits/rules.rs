@@ -132,3 +132,43 @@ async fn a_rate_that_is_overridden_waits_by_the_new_limit() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_was_taken_by_an_override_is_given_back_in_its_unit() {
+    on_every_store(async |store| {
+        let (guard, policy) = (store.guard(), only(tokens(10, Window::rate(HOUR).unwrap())));
+        guard.set_limit(&alice(), policy.limits()[0].counter(), 100).at(at(0)).await.unwrap();
+        let take = async |tokens| guard.admit(&policy, &alice(), of_tokens(tokens)).at(at(0)).await.unwrap();
+
+        let mut hold = granted(guard.reserve(&policy, &alice(), of_tokens(60)).at(at(0)).await.unwrap());
+        let grant = granted(take(40).await);
+        denied(take(1).await);
+        assert_eq!(hold.amounts()[0].limit, Some(100));
+        hold.settle(of_tokens(50)).await.unwrap();
+        granted(take(10).await);
+        denied(take(1).await);
+        guard.refund(&policy, &alice(), of_tokens(10)).of(&grant).at(at(0)).await.unwrap();
+        granted(take(10).await);
+        denied(take(1).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hold_grows_by_the_override_by_which_it_was_reserved() {
+    on_every_store(async |store| {
+        let guard = store.guard();
+        let cost = Limit::new(costguard::Counter::new("user", Meter::COST, Window::day()), 75);
+        let policy = Policy::new([tokens(10, Window::sliding(HOUR).unwrap()), cost]).unwrap();
+        for (limit, fits) in [(5, 5), (500, 500)] {
+            guard.set_limit(&alice(), policy.limits()[1].counter(), limit).at(at(0)).await.unwrap();
+            let cost = |nanos| of_tokens(0).with(Meter::COST, nanos);
+            denied(guard.reserve(&policy, &alice(), cost(fits + 1)).at(at(0)).await.unwrap());
+            let mut hold = granted(guard.reserve(&policy, &alice(), cost(fits - 1)).at(at(0)).await.unwrap());
+            assert_eq!(hold.grow(cost(1)).await.unwrap(), costguard::Growth::Granted);
+            assert!(matches!(hold.grow(cost(1)).await.unwrap(), costguard::Growth::Denied { .. }));
+            hold.release().await.unwrap();
+        }
+    })
+    .await;
+}

@@ -47,7 +47,7 @@ pub struct SettledLimit {
     pub key: String,
     /// What it counts.
     pub meter: Meter,
-    /// The policy's limit at the time of the reservation, without overrides; `None` when it only counts.
+    /// The limit by which it was reserved, an override's where there was one; `None` when it only counts.
     pub limit: Option<i64>,
     /// What was charged.
     pub amount: i64,

@@ -215,7 +215,8 @@ impl Hold {
     }
 
     /// Sets more aside, checked like a new reservation: all limits take it, or none does and the hold stays as it was. A
-    /// meter that is not given grows by nothing.
+    /// meter that is not given grows by nothing. The limits are those by which it was reserved, overrides of then included; a
+    /// block that came since does not stop a call that is under way.
     ///
     /// # Errors
     /// As [`extend`](Self::extend), and `Conflict` when the hold has grown through another handle.
@@ -269,7 +270,8 @@ impl Hold {
         let (mut keys, mut args) = (Vec::new(), Vec::new());
         for entry in self.record.rates() {
             let change = change(entry)?;
-            if change != 0 {
+            // A shadow limit that would have refused took nothing, so nothing is given back.
+            if change > 0 || (change < 0 && !entry.bound.is_shadow) {
                 keys.push(entry.key.clone());
                 args.extend([change.to_string(), entry.bound.limit.unwrap_or(1).to_string()]);
                 args.extend(entry.span_and_how());

@@ -57,13 +57,18 @@ pub(crate) struct Bound {
     pub(crate) limit: Option<i64>,
     overdraft: i64,
     burst: Option<i64>,
-    is_shadow: bool,
+    pub(crate) is_shadow: bool,
 }
 
 impl Bound {
     pub(crate) fn of(limit: &Limit) -> Self {
         let (overdraft, burst) = (limit.allowed_overdraft(), limit.own_burst());
         Self { limit: limit.limit(), overdraft, burst, is_shadow: limit.is_shadow() }
+    }
+
+    /// The same with another limit: an override's.
+    pub(crate) fn with_limit(self, limit: Option<i64>) -> Self {
+        Self { limit, ..self }
     }
 
     fn read(word: &str) -> Option<Self> {

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::record::{Bound, Record, write_tags, write_tail};
 use super::{DEFAULT_TTL, Hold, Lent, ttl_and_width_ms};
 use crate::error::{ErrorKind, Result};
-use crate::model::{Decided, Decision, Denial, Estimate, LimitState, Meter, Outage, Policy, Subject};
+use crate::model::{Decided, Decision, Denial, Estimate, Limit, LimitState, Meter, Outage, Policy, Subject};
 use crate::ops::away::{Away, Sent, policy_without_store};
 use crate::ops::engine::{Answer, Engine};
 use crate::ops::plan::{Part, Plan, injected_ms, time_text};
@@ -91,7 +91,8 @@ impl<'a> Reserve<'a> {
         plan.write_limits(&mut args);
         let record_ttl_ms = u128::from(ttl_ms) + self.engine.receipt_ttl.as_millis();
         args.extend([ttl_ms.to_string(), width_ms.to_string(), record_ttl_ms.to_string()]);
-        args.extend([self.fingerprint(&plan), self.tail(&plan)?]);
+        let limits = plan.limits().iter().map(Limit::limit);
+        args.extend([self.fingerprint(&plan), self.tail(&plan, limits)?]);
         let touch = self.engine.touch() || plan.renews();
         if self.at.is_some() || touch || !plan.asked().is_empty() {
             args.push(if self.at.is_some() { time_text(now_ms) } else { String::new() });
@@ -112,10 +113,11 @@ impl<'a> Reserve<'a> {
         plan.fingerprint(if self.part().is_some() { "reserve part" } else { "reserve" })
     }
 
-    /// The end of the hold's record, with the amounts as they are asked for.
-    fn tail(&self, plan: &Plan) -> Result<String> {
-        let entries = plan.entries.iter().zip(plan.limits());
-        let entries = entries.map(|(entry, limit)| (entry.key.as_str(), entry.amount_text(), Bound::of(limit)));
+    /// The end of the hold's record, with the amounts as they are asked for, and with these limits.
+    fn tail(&self, plan: &Plan, limits: impl Iterator<Item = Option<i64>>) -> Result<String> {
+        let bounds = plan.limits().iter().zip(limits).map(|(limit, now)| Bound::of(limit).with_limit(now));
+        let entries = plan.entries.iter().zip(bounds);
+        let entries = entries.map(|(entry, bound)| (entry.key.as_str(), entry.amount_text(), bound));
         Ok(write_tail(&write_tags(&self.tags)?, entries))
     }
 
@@ -208,7 +210,8 @@ impl<'a> Reserve<'a> {
         let bucket_ms = answer.word()?.to_owned();
         let (limits, _) = plan.granted(answer, now_us, true)?;
         let (from_s, us) = (now_us / 1_000_000, now_us % 1_000_000);
-        let line = format!("open {fingerprint} 0 {from_s} {us} {ttl_ms} {bucket_ms} {}", self.tail(&plan)?);
+        let tail = self.tail(&plan, limits.iter().map(|state| state.limit))?;
+        let line = format!("open {fingerprint} 0 {from_s} {us} {ttl_ms} {bucket_ms} {tail}");
         self.engine.events.tell(&limits);
         Ok((line, limits))
     }
