@@ -285,7 +285,7 @@ impl CostGuard {
     /// # Errors
     /// As [`admit`](Self::admit).
     pub fn refund<'a>(&'a self, policy: &'a Policy, subject: &'a Subject, amounts: impl Into<Amounts>) -> Refund<'a> {
-        Refund { request: self.request(policy, subject, amounts.into()), taken_us: None, limits: Vec::new() }
+        Refund { request: self.request(policy, subject, amounts.into()), taken_us: None, granted: Vec::new() }
     }
 
     /// Sets another limit in the place of what policies say about this counter of this scope, in the meter's unit, for every

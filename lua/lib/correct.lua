@@ -1,6 +1,7 @@
 -- Corrections of rates: what was taken at `at_us` turns out to be more (a positive change) or less. Gives what the states
 -- become, a text and a TTL in ms each, or nil and an error; nothing is written yet. `keys` and `args` are the places before
--- the first state in KEYS and its (change, limit, span_us, how) in ARGV.
+-- the first state in KEYS and its (change, limit, span_us, how) in ARGV, where `how` of a bucket is how full it was then, if
+-- that is known, and its burst otherwise.
 local function corrected(states, keys, args, now_us, at_us)
   local made = {}
   for i = 1, states do

@@ -538,6 +538,12 @@ pub(crate) fn span_and_how(limit: &Limit) -> [String; 2] {
     [per.rate_period().map_or(0, |period| period.us()).to_string(), how]
 }
 
+/// In place of a bucket's burst, how full the bucket was when something was taken that is given back: no more than what is left
+/// of that by now is.
+pub(crate) fn filled(per: Option<Per>, taken: &LimitState) -> Option<String> {
+    matches!(per, Some(Per::Rate(_))).then(|| taken.used.to_string())
+}
+
 /// Reads what a rate says into its state; `amount` is what was taken from it after that.
 pub(crate) fn read_rate(
     state: &mut LimitState,

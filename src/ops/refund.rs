@@ -1,15 +1,15 @@
 //! `refund`: gives back what was admitted. Twin of `lua/refund.lua`.
 
-use super::plan::{Plan, limit_text, span_and_how, time_text};
+use super::plan::{Plan, filled, limit_text, span_and_how, time_text};
 use super::request::{Request, request};
 use crate::error::Result;
-use crate::model::Grant;
+use crate::model::{Grant, LimitState};
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
 request! {
     /// A refund, made by [`CostGuard::refund`](crate::CostGuard::refund).
-    Refund { taken_us: Option<i64>, limits: Vec<Option<i64>> } -> Refunded
+    Refund { taken_us: Option<i64>, granted: Vec<LimitState> } -> Refunded
 }
 
 /// What a refund did.
@@ -25,7 +25,7 @@ impl Refund<'_> {
     /// Gives back into the windows in which this was granted, be they over; otherwise into those of now.
     pub fn of(mut self, grant: &Grant) -> Self {
         self.taken_us = Some(grant.taken_us);
-        self.limits = grant.limits.iter().map(|state| state.limit).collect();
+        self.granted.clone_from(&grant.limits);
         self
     }
 
@@ -36,10 +36,11 @@ impl Refund<'_> {
         let mut args = vec![plan.letters()];
         args.extend(plan.counters().map(|(_, _, entry)| entry.amount.to_string()));
         for (place, limit, entry) in plan.rates() {
+            let (granted, [span_us, how]) = (self.granted.get(place), span_and_how(limit));
             // By an override where it was granted by one: the unit of a rate is its limit.
-            let granted = self.limits.get(place).copied().flatten().map(|limit| limit.to_string());
-            args.extend([entry.amount.saturating_neg().to_string(), granted.unwrap_or_else(|| limit_text(limit))]);
-            args.extend(span_and_how(limit));
+            let by = granted.and_then(|state| state.limit).map_or_else(|| limit_text(limit), |limit| limit.to_string());
+            let how = granted.and_then(|state| filled(Some(limit.counter().window().per()), state)).unwrap_or(how);
+            args.extend([entry.amount.saturating_neg().to_string(), by, span_us, how]);
         }
         let mut keys: Vec<_> = plan.counters().chain(plan.rates()).map(|(_, _, entry)| entry.key.clone()).collect();
         args.extend([at.map(|_| time_text(now_ms)).unwrap_or_default(), taken_us.to_string()]);

@@ -168,7 +168,7 @@ impl Player {
                     let grant = self.grants.swap_remove(place);
                     let refund = self.guard.refund(&self.policy, &alice, of_tokens(amount.unsigned_abs()));
                     refund.of(&grant).at(now).await.unwrap();
-                    self.model.correct(now_us, -amount, grant.taken_us);
+                    self.model.correct(now_us, -amount, grant.taken_us, grant.limits[0].used);
                 }
             }
             Step::Reserve(amount) => {
@@ -181,16 +181,18 @@ impl Player {
             }
             Step::Settle(which, actual) => {
                 if let Some((mut hold, amount, taken_us)) = self.take_hold(which) {
+                    let used = hold.limits()[0].used;
                     hold.set_time(now);
                     hold.settle(of_tokens(actual.unsigned_abs())).await.unwrap();
-                    self.model.correct(now_us, actual - amount, taken_us);
+                    self.model.correct(now_us, actual - amount, taken_us, used);
                 }
             }
             Step::Release(which) => {
                 if let Some((mut hold, amount, taken_us)) = self.take_hold(which) {
+                    let used = hold.limits()[0].used;
                     hold.set_time(now);
                     hold.release().await.unwrap();
-                    self.model.correct(now_us, -amount, taken_us);
+                    self.model.correct(now_us, -amount, taken_us, used);
                 }
             }
         }

@@ -122,24 +122,24 @@ impl Model {
             Kind::Sliding => self.window_at(now_us).0 * self.span,
             Kind::Rate { .. } => now_us,
         };
-        self.change(now_us, amount, came);
+        self.change(now_us, amount, came, 0);
         let (used, remaining) = self.stands(now);
         Verdict::Granted { used, remaining }
     }
 
-    /// What was taken at `came` turns out to be so much more, or less.
-    pub(crate) fn correct(&mut self, now: i64, change: i64, came: i64) {
+    /// What was taken at `came` turns out to be so much more, or less; `used` then came to that.
+    pub(crate) fn correct(&mut self, now: i64, change: i64, came: i64, used: i64) {
         if change != 0 {
             self.forget(now.into());
-            self.change(now.into(), change.into(), came.into());
+            self.change(now.into(), change.into(), came.into(), used.into());
         }
     }
 
-    fn change(&mut self, now: i128, change: i128, came: i128) {
+    fn change(&mut self, now: i128, change: i128, came: i128, used: i128) {
         match self.kind {
             Kind::Rate { .. } => {
                 // What has leaked out since it came is gone.
-                let left = self.most() * self.interval() - (now - came).max(0) * self.limit;
+                let left = used * self.interval() - (now - came).max(0) * self.limit;
                 let more = (change * self.interval()).max(-left.max(0));
                 let now = now * self.limit;
                 let expected = self.expected.max(now) + more;

@@ -25,7 +25,7 @@ pub use reserve::Reserve;
 
 use super::away::{Away, Delivery, Sent, Slot};
 use super::engine::{Answer, Engine};
-use super::plan::time_text;
+use super::plan::{filled, time_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Amounts, Decided, LimitState, Meter, Outage};
 use crate::script::{self, Op};
@@ -268,13 +268,17 @@ impl Hold {
     /// The keys of the rates, and `(change, limit, span_us, how)...` for those of which `change` is not nothing.
     fn corrections(&self, change: impl Fn(&record::Entry) -> Result<i64>) -> Result<(Vec<String>, Vec<String>)> {
         let (mut keys, mut args) = (Vec::new(), Vec::new());
-        for entry in self.record.rates() {
+        for (place, entry) in self.record.entries.iter().enumerate().filter(|(_, entry)| entry.rate.is_some()) {
             let change = change(entry)?;
             // A shadow limit that would have refused took nothing, so nothing is given back.
             if change > 0 || (change < 0 && !entry.bound.is_shadow) {
                 keys.push(entry.key.clone());
                 args.extend([change.to_string(), entry.bound.limit.unwrap_or(1).to_string()]);
-                args.extend(entry.span_and_how());
+                let [span_us, how] = entry.span_and_how();
+                // A handle that was found, or that grew, does not know how full the bucket was.
+                let taken = self.limits.get(place).filter(|_| self.record.step == 0);
+                let how = taken.and_then(|state| filled(entry.rate, state)).unwrap_or(how);
+                args.extend([span_us, how]);
             }
         }
         Ok((keys, args))
