@@ -93,6 +93,19 @@ async fn cut(proxy: &Proxy, guards: &[&CostGuard]) {
     }
 }
 
+/// Has the server take a call whose answer never comes: the way is cut as soon as the answer is lost.
+async fn lose<T>(proxy: &Proxy, call: impl IntoFuture<Output = T>) -> T {
+    let struck = proxy.faults_struck();
+    proxy.lose_next_reply();
+    let cut = async {
+        while proxy.faults_struck() == struck {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        proxy.cut();
+    };
+    tokio::join!(call.into_future(), cut).0
+}
+
 fn without(decided: Decided) -> bool {
     decided == Decided::WithoutStore
 }

@@ -90,7 +90,7 @@ impl Admit<'_> {
             }
             // The store may have granted it: its id will tell, and a denial would be wrong.
             Decision::Denied(denial) => match cause.filter(Error::may_have_happened) {
-                Some(cause) => return Err(cause),
+                Some(cause) => return Err(self.request.told(cause)),
                 None => denial.decided = Decided::WithoutStore,
             },
         }

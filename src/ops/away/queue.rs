@@ -101,16 +101,21 @@ impl Queue {
     pub(crate) fn slot(self: &Arc<Self>, cause: Option<&Error>) -> Result<Slot> {
         let mut state = self.lock();
         if state.entries.len() + state.slots >= self.most {
-            let cause =
-                cause.map_or_else(|| "the store has not taken what was granted".to_owned(), ToString::to_string);
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "the store is away and {} grants wait to be delivered, which is the most that the queue takes \
-                     (Builder::outage_queue); nothing was granted: {cause}",
-                    self.most
-                ),
-            ));
+            let told = format!(
+                "the store is away and {} grants wait to be delivered, which is the most that the queue takes \
+                 (Builder::outage_queue)",
+                self.most
+            );
+            return Err(match cause {
+                Some(cause) if cause.may_have_happened() => {
+                    Error::unanswered(format!("{told}: {cause}"), cause.clone())
+                }
+                Some(cause) => Error::new(ErrorKind::Unavailable, format!("{told}; nothing was granted: {cause}")),
+                None => {
+                    let cause = "the store has not taken what was granted";
+                    Error::new(ErrorKind::Unavailable, format!("{told}; nothing was granted: {cause}"))
+                }
+            });
         }
         state.slots += 1;
         Ok(Slot(Arc::clone(self)))

@@ -333,7 +333,7 @@ impl RedisStore {
         deadline: Instant,
         mut err: CallError,
     ) -> Result<Value, CallError> {
-        let (mut pauses, mut attempts) = (retries(), 1_u64);
+        let (mut pauses, mut attempts, mut broken) = (retries(), 1_u64, None);
         loop {
             let may_repeat = match err.failure() {
                 Failure::Answered(_) | Failure::Final => false,
@@ -344,8 +344,15 @@ impl RedisStore {
                 Failure::Broken => call.idempotent,
             };
             let pause = pauses.next().unwrap_or(RETRY_AFTER.1);
+            if matches!(err.failure(), Failure::Broken) {
+                broken = Some(err.clone());
+            }
+                // That a later attempt was not sent, or refused, says nothing of the one that may have happened.
             if !may_repeat || Instant::now() + pause >= deadline {
-                return Err(err);
+                return Err(match err.failure() {
+                    Failure::Answered(_) => err,
+                    _ => broken.unwrap_or(err),
+                });
             }
             tracing::warn!(script = call.script.name(), error = %err, "the call failed; sending it again");
             tokio::time::sleep(pause).await;
