@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
-pub(crate) use delivery::{Delivery, Sent};
+pub(crate) use delivery::{Delivery, LONGEST_PAUSE, Sent, pauses};
 pub use queue::Undelivered;
 pub(crate) use queue::{Queue, Slot};
 

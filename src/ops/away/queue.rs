@@ -18,7 +18,8 @@ use crate::metrics;
 pub struct Undelivered {
     /// What waits for the store.
     pub depth: usize,
-    /// What the queue has room for, that which waits and that which holds will need included. When it is full requests fail.
+    /// What the queue has room for, that which waits and that which holds will need included. When it is full requests fail;
+    /// ends of holds that the store granted are taken all the same.
     pub most: usize,
     /// What the store refused for good, since the guard was made: a conflict of ids, a counter that would overflow. Each was
     /// logged as an error, and is kept in the file's `.rejected` neighbor where there is a file.
@@ -119,6 +120,12 @@ impl Queue {
         }
         state.slots += 1;
         Ok(Slot(Arc::clone(self)))
+    }
+
+    /// A place for the end of a hold that the store granted: there is always one, for no more can end than are open.
+    pub(crate) fn slot_of_end(self: &Arc<Self>) -> Slot {
+        self.lock().slots += 1;
+        Slot(Arc::clone(self))
     }
 
     pub(super) fn first(&self) -> Option<Entry> {
