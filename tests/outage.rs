@@ -48,7 +48,7 @@ fn a_tenth() -> Outage {
 
 /// A server, a way to it that can be cut, and a guard that has no need of it.
 struct Setting {
-    _server: Server,
+    server: Server,
     proxy: Proxy,
     /// Through the proxy.
     guard: CostGuard,
@@ -62,7 +62,7 @@ impl Setting {
         let proxy = Proxy::start(&server.url()).await;
         let guard = connect(&proxy, outage).await;
         let direct = CostGuard::connect(&server.url()).await.unwrap();
-        Self { _server: server, proxy, guard, direct }
+        Self { server, proxy, guard, direct }
     }
 
     /// What the store has counted.

@@ -142,7 +142,7 @@ async fn the_end_of_a_hold_finds_a_place_in_a_full_queue() {
     let builder = CostGuard::builder().outage(Outage::Allow).outage_queue(1);
     let guard = builder.connect_with(&config(&proxy.url())).await.unwrap();
     let direct = CostGuard::connect(&server.url()).await.unwrap();
-    let set = Setting { _server: server, proxy, guard, direct };
+    let set = Setting { server, proxy, guard, direct };
     let policy = policy(1000);
     let mut spent = reserve(&set, &policy, "spent", 60).await;
     let mut unused = reserve(&set, &policy, "unused", 60).await;
@@ -182,4 +182,38 @@ async fn a_hold_reserved_without_the_store_and_forgotten_is_found_by_its_id() {
         set.direct.hold(&subject, id).await.unwrap().settle(nanos(10)).await.unwrap();
     }
     assert_eq!(set.used(&policy).await, 27);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_no_writes_for_now_is_away() {
+    let set = Setting::new(Outage::Allow).await;
+    let policy = policy(1000);
+    let mut hold = reserve(&set, &policy, "spent", 60).await;
+    let client = redis::Client::open(set.server.url()).unwrap();
+    let mut connection = client.get_connection().unwrap();
+    let mut replicas = |count: &str| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("min-replicas-to-write").arg(count).exec(&mut connection).unwrap();
+    };
+    replicas("1");
+    assert!(without(hold.settle(nanos(50)).await.unwrap().decided));
+    let err = set.direct.charge(&policy, &alice(), nanos(1)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Unavailable, "{err}");
+    assert!(err.to_string().contains("nothing was changed"), "{err}");
+    replicas("0");
+    set.deliver().await;
+    let state = &set.direct.peek(&policy, &alice()).await.unwrap()[0];
+    assert_eq!((state.used, state.held), (50, 0));
+
+    // A script of somebody else's does not end.
+    redis::cmd("CONFIG").arg("SET").arg("lua-time-limit").arg("1").exec(&mut connection).unwrap();
+    let endless = std::thread::spawn(move || {
+        redis::cmd("EVAL").arg("while true do end").arg(0).query::<redis::Value>(&mut connection).unwrap_err()
+    });
+    until("the server is busy", async || set.guard.peek(&policy, &alice()).await.is_err()).await;
+    assert!(without(set.guard.charge(&policy, &alice(), nanos(5)).await.unwrap().decided));
+    redis::cmd("SCRIPT").arg("KILL").exec(&mut client.get_connection().unwrap()).unwrap();
+    endless.join().unwrap();
+    set.deliver().await;
+    assert_eq!(set.used(&policy).await, 55);
 }
