@@ -173,7 +173,7 @@ impl<'a> Reserve<'a> {
 
     async fn decide(&self, id: &str) -> Result<Decision<Hold>> {
         let at_ms = self.at.map(injected_ms).transpose()?;
-        let (engine, sent_ms) = (self.engine, self.engine.clock.now_ms());
+        let (engine, sent) = (self.engine, self.engine.sending());
         // An id of the caller's may have been granted before, and an injected time is no time of ours.
         let may_remember = engine.denials.is_some() && at_ms.is_none() && self.id.is_none();
         if may_remember && let Some(denial) = engine.remembered(&self.call(id, engine.now_ms())?.0) {
@@ -184,7 +184,7 @@ impl<'a> Reserve<'a> {
             "DENIED" => {
                 let (denial, now_us) = plan.denial(&mut answer)?;
                 if may_remember {
-                    engine.remember(&plan, &denial, sent_ms, now_us);
+                    engine.remember(&plan, &denial, sent, now_us);
                 }
                 return Ok(Decision::Denied(denial));
             }
