@@ -81,7 +81,8 @@ impl RedisStore {
         let route = Arc::new(Route::open(config).await?);
         let breakers = Arc::new(Breakers::new(config.breaker_failures, config.reconnect_base));
         let (call_timeout, plain) = (config.deadline_after(), AtomicBool::new(false));
-        let waiting_config = RedisConfig { calls_per_connection: 1, ..config.clone() };
+        // Whoever needs them first waits for a connection as any call does: until its deadline, and beside the others.
+        let waiting_config = RedisConfig { calls_per_connection: 1, lazy: true, ..config.clone() };
         Ok(Self { route, breakers, address, call_timeout, plain, waiting: OnceCell::new(), waiting_config })
     }
 
@@ -347,8 +348,8 @@ impl RedisStore {
             if matches!(err.failure(), Failure::Broken) {
                 broken = Some(err.clone());
             }
-                // That a later attempt was not sent, or refused, says nothing of the one that may have happened.
             if !may_repeat || Instant::now() + pause >= deadline {
+                // That a later attempt was not sent, or refused, says nothing of the one that may have happened.
                 return Err(match err.failure() {
                     Failure::Answered(_) => err,
                     _ => broken.unwrap_or(err),
