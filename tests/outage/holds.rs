@@ -6,7 +6,7 @@ use costguard::ops::HoldState;
 use costguard::{CostGuard, Decision, ErrorKind, Hold, Outage, Policy};
 
 use super::support::{Proxy, Server};
-use super::{LIMIT, Setting, a_tenth, alice, config, nanos, policy, until, without};
+use super::{LIMIT, Setting, a_tenth, alice, config, lose, nanos, policy, until, without};
 
 async fn reserve(set: &Setting, policy: &Policy, id: &str, amount: i64) -> Hold {
     match set.guard.reserve(policy, &alice(), nanos(amount)).id(id).await.unwrap() {
@@ -182,6 +182,46 @@ async fn a_hold_reserved_without_the_store_and_forgotten_is_found_by_its_id() {
         set.direct.hold(&subject, id).await.unwrap().settle(nanos(10)).await.unwrap();
     }
     assert_eq!(set.used(&policy).await, 27);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_reserved_and_nobody_knows_of_is_released() {
+    let set = Setting::new(Outage::Deny).await;
+    let policy = policy(1000);
+    let held = async || set.direct.peek(&policy, &alice()).await.unwrap()[0].held;
+    let back = async || until("service returns", async || set.guard.peek(&policy, &alice()).await.is_ok()).await;
+    back().await;
+    // The answer was lost.
+    let err = lose(&set.proxy, set.guard.reserve(&policy, &alice(), nanos(60))).await.unwrap_err();
+    assert_eq!((err.kind(), held().await), (ErrorKind::Unavailable, 60));
+    set.proxy.mend();
+    assert_eq!((set.guard.shutdown(LIMIT).await, held().await), (0, 0));
+
+    back().await;
+    let alice_too = alice();
+    let parts = [(&policy, &alice_too)];
+    lose(&set.proxy, set.guard.reserve_across(&parts, nanos(60))).await.unwrap_err();
+    assert_eq!(held().await, 60);
+    set.proxy.mend();
+    assert_eq!((set.guard.shutdown(LIMIT).await, held().await), (0, 0));
+
+    // Nobody waits for the answer any more.
+    back().await;
+    let struck = set.proxy.faults_struck();
+    set.proxy.lose_next_reply();
+    let lost = until("the answer is lost", async || set.proxy.faults_struck() > struck);
+    tokio::select! {
+        biased;
+        () = lost => {}
+        _ = set.guard.reserve(&policy, &alice_too, nanos(60)).into_future() => panic!("it was answered"),
+    }
+    assert_eq!((set.guard.shutdown(LIMIT).await, held().await), (0, 0));
+
+    // Who gave the id decides.
+    back().await;
+    lose(&set.proxy, set.guard.reserve(&policy, &alice(), nanos(60)).id("mine")).await.unwrap_err();
+    set.proxy.mend();
+    assert_eq!((set.guard.shutdown(LIMIT).await, held().await), (0, 60));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,9 +12,13 @@ use super::record::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Amounts, Decided, Meter};
 use crate::ops::away::{Delivery, LONGEST_PAUSE, pauses};
+use crate::ops::engine::Engine;
 use crate::ops::request::awaits;
 use crate::script::{self, Op};
 use crate::store::{Durability, ScriptCall};
+
+/// How often the store is asked again for a hold that it does not know, of a request that may be on its way.
+const MOST_LOOKS: u32 = 3;
 
 /// The end of a hold by what was spent, made by [`Hold::settle`].
 #[derive(Debug)]
@@ -254,13 +258,43 @@ impl Endings {
                     }
                     Err(err) => {
                         counted.endings.failed.fetch_add(1, Ordering::SeqCst);
-                        let told = "a dropped hold could not be ended; it is left to expire";
-                        return tracing::error!(hold = %owned.id, error = %err, told);
+                        let id = &owned.id;
+                        tracing::error!(hold = %id, error = %err, "a dropped hold could not be ended; it is left to expire");
+                        return;
                     }
                 }
             }
         };
         guard.endings.spawn(end, &runtime);
+    }
+
+    /// Releases a hold that nobody knows, should the store have it or be about to: for no longer than it lives.
+    pub(super) fn release_in_background(engine: &Arc<Engine>, key: String, at_ms: Option<i64>, ttl: Duration) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let guard = Arc::clone(engine);
+        let end = async move {
+            let (mut pauses, until, mut looks) = (pauses(), Instant::now() + ttl, 0);
+            loop {
+                let released = match Hold::of_key(&guard, &key, at_ms).await {
+                    Ok(mut hold) => hold.release().await,
+                    Err(err) => Err(err),
+                };
+                match released {
+                    Ok(()) => return,
+                    // What was sent may not have arrived.
+                    Err(err) if err.kind() == ErrorKind::UnknownHold && looks < MOST_LOOKS => looks += 1,
+                    Err(err) if has_ended(&err) => return,
+                    Err(err) if err.kind() == ErrorKind::Unavailable && Instant::now() < until => {}
+                    Err(err) => {
+                        guard.endings.failed.fetch_add(1, Ordering::SeqCst);
+                        tracing::error!(error = %err, "what a request without an answer may have reserved is left to expire");
+                        return;
+                    }
+                }
+                tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+            }
+        };
+        engine.endings.spawn(end, &runtime);
     }
 
     fn spawn(&self, end: impl Future<Output = ()> + Send + 'static, runtime: &Handle) {
