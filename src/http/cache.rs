@@ -45,7 +45,7 @@ const MOST_BYTES: u64 = 1 << 20;
 ///
 /// The path is the one that this service sees: a router that nests another strips its prefix. So give each nested router a cache
 /// of another name, or put the layer around all of them. The host is no part of the key: where answers differ by it, say
-/// `.vary([HOST])`.
+/// `.vary([HOST])`, or give each host a cache of its own where clients speak HTTP/2, which has no such header.
 ///
 /// Stored are answers of status 200 whose length is known, up to a mebibyte, for as long as their `Cache-Control` says
 /// (`s-maxage`, then `max-age`; RFC 9111) or else for the layer's [`ttl`](Self::ttl). Never stored are those with
