@@ -6,14 +6,18 @@
 -- ERRORS  INVALID
 -- COST    TIME, an HGETALL, HSET or HDEL, PEXPIRE and SET
 
--- `name` and `limit` are as in lib/ruled: a block has an empty limit. With an empty `until_ms` the rule is lifted. `ruled`
--- is there as long as any rule is, so that a decision need read no more than that where there is none.
+-- `name` and `limit` are as in lib/ruled: a block has an empty limit. `until_ms` with a plus is a span from now on; empty, it
+-- lifts the rule. `ruled` is there as long as any rule is, so that a decision need read no more than that where there is none.
 
 local call, find = redis.call, string.find
 local rules, ruled, name, limit, until_ms, now_ms = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 -- @include now
 local now = now_s * 1000 + us / 1000
 if not find(name, ' ', 1, true) then return redis.error_reply('COSTGUARD_INVALID the name of a rule has two words at least') end
+if find(until_ms, '^%+%d+$') and #until_ms <= 16 then
+  -- 1e14 ms lie in the year 5138.
+  until_ms = string.format('%d', math.min(math.floor(now) + string.sub(until_ms, 2), 1e14))
+end
 if until_ms ~= '' and (not find(until_ms, '^%d+$') or #until_ms > 15 or until_ms + 0 <= now) then
   return redis.error_reply('COSTGUARD_INVALID a rule ends at a time that is to come')
 end

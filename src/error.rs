@@ -105,6 +105,22 @@ impl Error {
         Self { inner: Arc::new(Inner { kind, message, source: Some(Box::new(source)), may_have_happened: true }) }
     }
 
+    /// The same of a request whose id the crate made: the caller cannot send that again.
+    pub(crate) fn of_unknown_id(self) -> Self {
+        if !self.may_have_happened() {
+            return self;
+        }
+        let mut reason: &dyn std::error::Error = &*self.inner;
+        while let Some(source) = reason.source() {
+            reason = source;
+        }
+        let told = format!(
+            "the store does not answer: {reason}; the request may or may not have been applied, so look before you repeat \
+             it, and give requests an id to have them repeated safely"
+        );
+        Self::with_source(ErrorKind::Ambiguous, told, self)
+    }
+
     pub(crate) fn may_have_happened(&self) -> bool {
         self.inner.may_have_happened
     }

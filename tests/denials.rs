@@ -12,9 +12,10 @@ use std::time::Duration;
 use costguard::store::embedded::Embedded;
 use costguard::store::{KeysFuture, ManualClock, RunFuture, ScriptCall, Store};
 use costguard::{
-    Amounts, Correction, CostGuard, Counter, Decision, Denial, Limit, Meter, Money, Policy, Subject, Window,
+    Amounts, Correction, CostGuard, Counter, Decision, Denial, Estimate, Limit, Meter, Money, Policy, Subject, Window,
 };
 use support::stores::START_MS;
+use tokio::sync::Semaphore;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -23,12 +24,20 @@ const HOUR_MS: i64 = 3_600_000;
 struct Counted {
     store: Embedded,
     calls: AtomicU32,
+    /// Answers to `admit` come when this is given back.
+    way_back: Semaphore,
 }
 
 impl Store for Counted {
     fn run<'a>(&'a self, call: &'a ScriptCall) -> RunFuture<'a> {
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        self.store.run(call)
+        Box::pin(async move {
+            let answer = self.store.run(call).await;
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            if call.script.name() == "admit" {
+                drop(self.way_back.acquire().await);
+            }
+            answer
+        })
     }
 
     fn keys<'a>(&'a self, prefix: &'a str, most: usize) -> KeysFuture<'a> {
@@ -50,7 +59,7 @@ impl World {
     fn new() -> Self {
         let clock = Arc::new(ManualClock::new(START_MS));
         let store = Embedded::builder().clock(clock.clone()).build();
-        let store = Arc::new(Counted { store, calls: AtomicU32::new(0) });
+        let store = Arc::new(Counted { store, calls: AtomicU32::new(0), way_back: Semaphore::new(1) });
         let guard = CostGuard::builder().denial_cache(100).clock(clock.clone()).store(store.clone()).unwrap();
         Self { guard, store, clock }
     }
@@ -193,4 +202,45 @@ async fn a_reservation_is_denied_from_memory_too_and_a_correction_by_hand_forget
     let day = Counter::new("user", Meter::COST, Window::day());
     world.guard.adjust(&alice(), &day, Correction::Subtract(50), "a credit").await.unwrap();
     assert!(world.guard.reserve(&policy, &alice(), nanos(5)).await.unwrap().is_granted());
+}
+
+#[tokio::test]
+async fn a_part_is_asked_where_the_whole_was_denied() {
+    let world = World::new();
+    let policy = policy(fixed_day(100));
+    world.guard.charge(&policy, &alice(), nanos(40)).await.unwrap();
+    assert!(world.remembers(&policy, Amounts::cost(nanos(100))).await);
+    let Decision::Granted(grant) = world.guard.admit(&policy, &alice(), nanos(100)).at_most(Meter::COST).await.unwrap()
+    else {
+        panic!("there are 60 left")
+    };
+    assert_eq!(grant.part, Some(60));
+    world.guard.refund(&policy, &alice(), nanos(60)).await.unwrap();
+    assert!(world.remembers(&policy, Amounts::cost(nanos(100))).await);
+    let rest = Estimate::remaining();
+    let Decision::Granted(hold) = world.guard.reserve(&policy, &alice(), rest).await.unwrap() else {
+        panic!("there are 60 left")
+    };
+    assert_eq!(hold.held(&Meter::COST), 60);
+}
+
+#[tokio::test]
+async fn a_denial_from_before_a_correction_that_arrives_after_it_is_not_remembered() {
+    let world = World::new();
+    let policy = policy(fixed_day(100));
+    world.guard.charge(&policy, &alice(), nanos(100)).await.unwrap();
+    let answers = world.store.way_back.acquire().await.unwrap();
+    let calls = world.calls();
+    let denied = tokio::spawn({
+        let (guard, policy) = (world.guard.clone(), policy.clone());
+        async move { guard.admit(&policy, &alice(), nanos(5)).await.unwrap().is_granted() }
+    });
+    while world.calls() == calls {
+        tokio::task::yield_now().await;
+    }
+    let day = Counter::new("user", Meter::COST, Window::day());
+    world.guard.adjust(&alice(), &day, Correction::Subtract(50), "a credit").await.unwrap();
+    drop(answers);
+    assert!(!denied.await.unwrap());
+    assert!(world.admit(&policy, nanos(5)).await.is_none(), "there are 50 left");
 }

@@ -48,7 +48,7 @@ fn a_tenth() -> Outage {
 
 /// A server, a way to it that can be cut, and a guard that has no need of it.
 struct Setting {
-    _server: Server,
+    server: Server,
     proxy: Proxy,
     /// Through the proxy.
     guard: CostGuard,
@@ -62,7 +62,7 @@ impl Setting {
         let proxy = Proxy::start(&server.url()).await;
         let guard = connect(&proxy, outage).await;
         let direct = CostGuard::connect(&server.url()).await.unwrap();
-        Self { _server: server, proxy, guard, direct }
+        Self { server, proxy, guard, direct }
     }
 
     /// What the store has counted.
@@ -91,6 +91,19 @@ async fn cut(proxy: &Proxy, guards: &[&CostGuard]) {
     for guard in guards {
         until("the way is cut", async || guard.peek(&policy(1), &alice()).await.is_err()).await;
     }
+}
+
+/// Has the server take a call whose answer never comes: the way is cut as soon as the answer is lost.
+async fn lose<T>(proxy: &Proxy, call: impl IntoFuture<Output = T>) -> T {
+    let struck = proxy.faults_struck();
+    proxy.lose_next_reply();
+    let cut = async {
+        while proxy.faults_struck() == struck {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        proxy.cut();
+    };
+    tokio::join!(call.into_future(), cut).0
 }
 
 fn without(decided: Decided) -> bool {

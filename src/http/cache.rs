@@ -39,9 +39,13 @@ const MOST_BYTES: u64 = 1 << 20;
 
 /// Serves `GET` requests out of a [`Cache`]: the first computes, who comes meanwhile waits, the next ones are hits.
 ///
-/// A key is `{method}:{path and sorted query}:{subject}` in the cache, `anonymous` where there is no subject: of a cache
-/// called `api` the stored key is `api:{GET:/v1/models?limit=5:alice}`. Answers carry `X-Cache: hit` or `miss`, and hits
-/// their `Age`.
+/// A key is `{method}:{path and query, sorted by name}:{subject}` in the cache, `anonymous` where there is no subject: of a
+/// cache called `api` the stored key is `api:{GET:/v1/models?limit=5:alice}`. Answers carry `X-Cache: hit` or `miss`, and
+/// hits their `Age`.
+///
+/// The path is the one that this service sees: a router that nests another strips its prefix. So give each nested router a cache
+/// of another name, or put the layer around all of them. The host is no part of the key: where answers differ by it, say
+/// `.vary([HOST])`, or give each host a cache of its own where clients speak HTTP/2, which has no such header.
 ///
 /// Stored are answers of status 200 whose length is known, up to a mebibyte, for as long as their `Cache-Control` says
 /// (`s-maxage`, then `max-age`; RFC 9111) or else for the layer's [`ttl`](Self::ttl). Never stored are those with
@@ -226,10 +230,10 @@ impl<E> From<Error> for Failed<E> {
     }
 }
 
-/// Pairs of the query in order of their text: `?b=1&a=2` is `?a=2&b=1`.
+/// Pairs of the query in order of their names: `?b=1&a=2` is `?a=2&b=1`. Of one name the order may matter, and stays.
 fn path_and_sorted_query(request: &Parts) -> String {
     let mut pairs: Vec<_> = request.uri.query().unwrap_or_default().split('&').filter(|it| !it.is_empty()).collect();
-    pairs.sort_unstable();
+    pairs.sort_by_key(|pair| pair.split_once('=').map_or(*pair, |(name, _)| name));
     match pairs.is_empty() {
         true => request.uri.path().to_owned(),
         false => format!("{}?{}", request.uri.path(), pairs.join("&")),

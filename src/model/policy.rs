@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::amount::Meter;
 use super::money::Money;
 use super::subject::{Scope, Subject};
-use super::window::{Per, Period, Window};
+use super::window::{Per, Window};
 use crate::error::{Error, Result};
 
 /// The most limits one policy can have; each is one counter of the deciding script.
@@ -280,10 +280,10 @@ impl Limit {
     pub(super) fn check(&self) -> Result<()> {
         let fail = |what: &str| Err(Error::invalid(format!("the limit on {} {what}", self.counter)));
         let per = self.counter.window.per();
-        let period_us = per.rate_period().map(Period::us);
+        let is_rate = per.rate_period().is_some();
         let Some(limit) = self.limit else {
-            return match (period_us, per) {
-                (Some(_), _) => fail("is a rate without a number; say how many"),
+            return match (is_rate, per) {
+                (true, _) => fail("is a rate without a number; say how many"),
                 (_, Per::Open) => fail("needs a number; say how many may be open at once"),
                 _ if !self.warn_at.is_empty() => fail("has warnings but nothing to warn about; give it a number"),
                 _ if self.overdraft != 0 || self.mode == Mode::Shadow => fail("only counts; give it a number"),
@@ -296,9 +296,9 @@ impl Limit {
         if self.overdraft < 0 || limit.checked_add(self.overdraft).is_none() {
             return fail("has an overdraft that is negative or leaves the 64-bit range");
         }
-        let Some(period_us) = period_us else {
+        if !is_rate {
             return if self.burst.is_some() { fail("has a burst, which only a rate has") } else { Ok(()) };
-        };
+        }
         let burst = self.burst.unwrap_or(limit);
         match per {
             _ if limit == 0 || burst < 1 => fail("is a rate of nothing; give 1 or more, or block the scope"),
@@ -308,10 +308,20 @@ impl Limit {
             Per::Sliding(_) | Per::Log(_) if self.burst.is_some() => {
                 fail("has a burst, which a sliding window has not")
             }
-            Per::Log(_) if limit > MAX_LOG => {
+            _ => Self::check_rate(&self.counter, limit, self.burst),
+        }
+    }
+
+    /// Whether the scripts can count to it, where it is a rate: of a policy's, and of an override's.
+    pub(crate) fn check_rate(counter: &Counter, limit: i64, burst: Option<i64>) -> Result<()> {
+        let fail = |what: &str| Err(Error::invalid(format!("the limit on {counter} {what}")));
+        let per = counter.window.per();
+        let most = burst.map_or(limit, |burst| burst.max(limit));
+        match per.rate_period() {
+            Some(_) if matches!(per, Per::Log(_)) && limit > MAX_LOG => {
                 fail("keeps the time of each request, for up to 1,000; use a sliding window for more")
             }
-            _ if i128::from(burst.max(limit)) * i128::from(period_us) > MAX_PARTS => {
+            Some(period) if i128::from(most) * i128::from(period.us()) > MAX_PARTS => {
                 fail("is too large for its period to be kept exactly; use a fixed window")
             }
             _ => Ok(()),

@@ -90,7 +90,7 @@ impl Admit<'_> {
             }
             // The store may have granted it: its id will tell, and a denial would be wrong.
             Decision::Denied(denial) => match cause.filter(Error::may_have_happened) {
-                Some(cause) => return Err(cause),
+                Some(cause) => return Err(self.request.told(cause)),
                 None => denial.decided = Decided::WithoutStore,
             },
         }
@@ -113,7 +113,7 @@ impl Admit<'_> {
 
     async fn decide(&self) -> Result<Decision> {
         let engine = self.request.engine;
-        let (at_ms, sent_ms) = (self.request.at_ms()?, engine.clock.now_ms());
+        let (at_ms, sent) = (self.request.at_ms()?, engine.sending());
         // What has an id may have been granted before, and an injected time is no time of ours.
         let may_remember = engine.denials.is_some() && at_ms.is_none() && self.request.has_no_id();
         if may_remember && let Some(denial) = engine.remembered(&self.call(engine.now_ms())?.0) {
@@ -123,7 +123,7 @@ impl Admit<'_> {
         if answer.status() == "DENIED" {
             let (denial, now_us) = plan.denial(&mut answer)?;
             if may_remember {
-                engine.remember(&plan, &denial, sent_ms, now_us);
+                engine.remember(&plan, &denial, sent, now_us);
             }
             return Ok(Decision::Denied(denial));
         }

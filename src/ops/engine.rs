@@ -72,6 +72,13 @@ impl Clock for StoreClock {
     }
 }
 
+/// When a request was sent whose denial may be remembered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending {
+    at_ms: i64,
+    generation: u64,
+}
+
 /// A reply: a line of words, read one by one. The first is its status.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -194,15 +201,25 @@ impl Engine {
     /// A remembered denial of what this plan asks for.
     pub(crate) fn remembered(&self, plan: &Plan) -> Option<Denial> {
         let denials = self.denials.as_ref()?;
+        // Whoever takes what there is may be granted less than was refused.
+        if plan.takes_part() {
+            return None;
+        }
         denials.find(&plan.denial_key(), self.clock.now_ms(), |place| plan.entries[place].amount)
     }
 
-    /// Remembers a denial that cannot change. The request was sent at `sent_ms` of our clock, and answered at `now_us` of the
-    /// store's.
-    pub(crate) fn remember(&self, plan: &Plan, denial: &Denial, sent_ms: i64, now_us: i64) {
+    /// When a request is sent: by our clock, and by how often denials were forgotten.
+    pub(crate) fn sending(&self) -> Sending {
+        let generation = self.denials.as_ref().map_or(0, Denials::generation);
+        Sending { at_ms: self.clock.now_ms(), generation }
+    }
+
+    /// Remembers a denial that cannot change, of a request that was answered at `now_us` of the store's clock.
+    pub(crate) fn remember(&self, plan: &Plan, denial: &Denial, sent: Sending, now_us: i64) {
         if let (Some(denials), Some((place, ends_ms))) = (&self.denials, plan.unliftable(denial)) {
-            let ends_ms = sent_ms.saturating_add(ends_ms.saturating_sub(now_us / 1000 + 1));
-            denials.remember(plan.denial_key(), denial, place, plan.entries[place].amount, ends_ms);
+            let ends_ms = sent.at_ms.saturating_add(ends_ms.saturating_sub(now_us / 1000 + 1));
+            let amount = plan.entries[place].amount;
+            denials.remember(plan.denial_key(), denial, (place, amount), ends_ms, sent.generation);
         }
     }
 

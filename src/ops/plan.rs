@@ -179,6 +179,11 @@ impl Plan {
         matches!(limit.counter().window().per(), Per::Rate(_)) && entry.part.is_none()
     }
 
+    /// Whether it asks for what there is of something.
+    pub(crate) fn takes_part(&self) -> bool {
+        self.entries.iter().any(|entry| entry.part.is_some())
+    }
+
     /// Asks for what there is of a meter.
     pub(crate) fn take_part(&mut self, meter: &Meter, part: Part) {
         for (entry, limit) in self.entries.iter_mut().zip(self.policy.limits()) {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::away::Away;
 use super::engine::Engine;
 use super::plan::{Plan, injected_ms, time_text};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Amounts, Outage, Policy, Subject};
 
 /// A request of amounts under a policy.
@@ -48,6 +48,11 @@ impl<'a> Request<'a> {
     /// Whether the caller gave it none.
     pub(crate) fn has_no_id(&self) -> bool {
         self.id.is_none() || self.made_id
+    }
+
+    /// An error as the caller is to have it.
+    pub(crate) fn told(&self, err: Error) -> Error {
+        if self.made_id { err.of_unknown_id() } else { err }
     }
 
     pub(crate) fn receipt_key(&self) -> Result<String> {

@@ -10,7 +10,7 @@ use super::plan::{injected_ms, time_text};
 use super::request::awaits;
 use super::rulings::rule_name;
 use crate::error::{Error, Result};
-use crate::model::{Counter, Scope, Subject, Window};
+use crate::model::{Counter, Limit, Scope, Subject, Window};
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
@@ -83,7 +83,10 @@ impl<'a> SetRule<'a> {
             What::Limit(_, limit) if limit < 0 => {
                 return Err(Error::invalid("a limit is 0 or more; clear it to go back to the policy's own"));
             }
-            What::Limit(counter, limit) => (rule_name(&scope, counter), limit.to_string(), true),
+            What::Limit(counter, limit) => {
+                Limit::check_rate(counter, limit, None)?;
+                (rule_name(&scope, counter), limit.to_string(), true)
+            }
             What::ClearLimit(counter) => (rule_name(&scope, counter), String::new(), false),
             What::Block => (format!("block {scope}"), String::new(), true),
             What::Unblock => (format!("block {scope}"), String::new(), false),
@@ -91,10 +94,8 @@ impl<'a> SetRule<'a> {
         let until_ms = match self.ends {
             _ if !sets => String::new(),
             Ends::At(end) => injected_ms(end)?.to_string(),
-            Ends::After(ttl) => {
-                let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-                at_ms.unwrap_or_else(|| self.engine.now_ms()).saturating_add(ttl_ms).min(MOST_MS).to_string()
-            }
+            // By the store's clock, which ours need not agree with.
+            Ends::After(ttl) => format!("+{}", ttl.as_millis().min(MOST_MS)),
         };
         let prefix = &self.engine.prefix;
         let keys = vec![self.subject.own_key(prefix, "rules"), self.subject.own_key(prefix, "ruled")];
@@ -110,8 +111,8 @@ impl<'a> SetRule<'a> {
 
 awaits!(SetRule -> ());
 
-/// The year 5138: the latest end that the scripts take.
-const MOST_MS: i64 = 100_000_000_000_000;
+/// The longest span that the scripts take; they end it in the year 5138.
+const MOST_MS: u128 = 100_000_000_000_000;
 
 /// A look at the rules of a root, made by [`CostGuard::rules`](crate::CostGuard::rules).
 #[derive(Clone, Debug)]

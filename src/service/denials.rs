@@ -1,5 +1,7 @@
 //! Denials that cannot change before their window ends, remembered in this process: who asks again costs no round trip.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use quick_cache::sync::Cache;
 
 use crate::metrics;
@@ -9,6 +11,8 @@ use crate::model::Denial;
 #[derive(Debug)]
 pub(crate) struct Denials {
     cache: Cache<String, Remembered>,
+    /// How often all was forgotten.
+    generation: AtomicU64,
 }
 
 /// A denial and for whom it counts.
@@ -24,7 +28,12 @@ struct Remembered {
 
 impl Denials {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { cache: Cache::new(capacity) }
+        Self { cache: Cache::new(capacity), generation: AtomicU64::new(0) }
+    }
+
+    /// What a request takes along that may be denied.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
     /// The denial of an earlier request of which this one would meet the same. `amount` gives what is asked of a limit.
@@ -44,13 +53,29 @@ impl Denials {
         Some(denial)
     }
 
-    /// Remembers a denial that `place` refuses until `ends_ms`, whatever is released, settled, raised or expires.
-    pub(crate) fn remember(&self, key: String, denial: &Denial, place: usize, amount: i64, ends_ms: i64) {
-        self.cache.insert(key, Remembered { denial: denial.clone(), place, amount, ends_ms });
+    /// Remembers a denial of this amount, that this place refuses until `ends_ms`, whatever is released, settled, raised or
+    /// expires. Not when all was forgotten after the request was sent: the store may have denied it before.
+    pub(crate) fn remember(
+        &self,
+        key: String,
+        denial: &Denial,
+        (place, amount): (usize, i64),
+        ends_ms: i64,
+        generation: u64,
+    ) {
+        if self.generation() != generation {
+            return;
+        }
+        self.cache.insert(key.clone(), Remembered { denial: denial.clone(), place, amount, ends_ms });
+        // Forgotten in between: that came before this, or takes this along.
+        if self.generation() != generation {
+            self.cache.remove(&key);
+        }
     }
 
     /// Forgets all: something was given back by hand.
     pub(crate) fn clear(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
         self.cache.clear();
     }
 }

@@ -25,6 +25,14 @@ fn setting() -> Vec<Case> {
             .run(rule("block user:b", "", "").at(NOW), "OK")
             .holds("rules", format!("{{{NAME}='30 {END}'}}"), UNTIL_END)
             .holds("ruled", "'1'", UNTIL_END),
+        case("rule: for a span, by the clock of the script")
+            .run(rule("block user:b", "", "+600000").at(NOW), "OK")
+            .run(rules().at(NOW), format!("OK {NOW} {LATER} - block user:b"))
+            .run(rule("block user:b", "", "+1").at(NOW), "OK")
+            .run(rules().at(NOW), format!("OK {NOW} 4000000000001 - block user:b"))
+            .run(rule("block user:b", "", "+999999999999999").at(NOW), "OK")
+            .run(rules().at(NOW), format!("OK {NOW} 100000000000000 - block user:b"))
+            .run(rule("block user:b", "", "").at(NOW), "OK"),
         case("rule: the last one takes everything with it")
             .run(rule(NAME, "20", END).at(NOW), "OK")
             .run(rule("user:b cost day", "", "").at(NOW), "OK")
@@ -41,7 +49,7 @@ fn malformed() -> Vec<Case> {
     let when = "!COSTGUARD_INVALID a rule ends at a time that is to come";
     let mut it = case("rule: what is none")
         .run(rule("block", "", END).at(NOW), "!COSTGUARD_INVALID the name of a rule has two words at least");
-    for until_ms in [NOW, "-1", "1e15", "1000000000000000", "soon"] {
+    for until_ms in [NOW, "-1", "1e15", "1000000000000000", "soon", "+", "+0", "+-1", "+1e3", "+1000000000000000"] {
         it = it.run(rule(NAME, "20", until_ms).at(NOW), when);
     }
     for limit in ["-1", "1.5", "ten", "10000000000000000000"] {

@@ -102,6 +102,8 @@ async fn users_queries_and_told_headers_have_answers_of_their_own() {
             [
                 get("/a"),
                 get("/a?x=1"),
+                get("/a?x=2&x=10"),
+                get("/a?x=10&x=2"),
                 get("/a:b"),
                 with(get("/a"), user.clone(), "alice"),
                 with(get("/a"), user.clone(), "anonymous"),

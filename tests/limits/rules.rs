@@ -1,11 +1,14 @@
 //! Overrides and blocks: seen by everyone at once, gone at their end, and free when lifted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use costguard::ops::RuleKind;
-use costguard::{Limit, Meter, Policy, Window};
+use costguard::store::ManualClock;
+use costguard::store::embedded::Embedded;
+use costguard::{CostGuard, ErrorKind, Limit, Meter, Policy, Window};
 
-use super::support::on_every_store;
+use super::support::{START_MS, on_every_store};
 use super::{alice, at, denied, granted, of_tokens, only, tokens};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -168,6 +171,48 @@ async fn a_hold_grows_by_the_override_by_which_it_was_reserved() {
             assert_eq!(hold.grow(cost(1)).await.unwrap(), costguard::Growth::Granted);
             assert!(matches!(hold.grow(cost(1)).await.unwrap(), costguard::Growth::Denied { .. }));
             hold.release().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rule_for_a_time_ends_by_the_clock_of_the_store() {
+    let of_store: Arc<ManualClock> = Arc::new(ManualClock::new(START_MS));
+    for off_ms in [-3_600_000, 3_600_000] {
+        let store = Arc::new(Embedded::builder().clock(of_store.clone()).build());
+        let ours = Arc::new(ManualClock::new(START_MS + off_ms));
+        let guard = CostGuard::builder().clock(ours).store(store).unwrap();
+        guard.block(&alice(), "user", Duration::from_secs(60)).await.unwrap();
+        let policy = only(tokens(10, Window::day()));
+        guard.set_limit(&alice(), policy.limits()[0].counter(), 20).await.unwrap();
+        let ends: Vec<_> = guard.rules(&alice()).await.unwrap().into_iter().map(|rule| rule.until_ms).collect();
+        assert_eq!(ends, [START_MS + 60_000, START_MS + 400 * 86_400_000]);
+    }
+}
+
+#[tokio::test]
+async fn an_override_is_none_that_a_policy_could_not_have() {
+    on_every_store(async |store| {
+        let (guard, day) = (store.guard(), Duration::from_secs(86_400));
+        let (rate, sliding, log) = (Window::rate(day), Window::sliding(day), Window::log(day));
+        for (window, most) in [(rate.unwrap(), 104_166), (sliding.unwrap(), 104_166), (log.unwrap(), 1000)] {
+            let policy = only(tokens(10, window));
+            let counter = policy.limits()[0].counter();
+            assert!(Policy::new([tokens(most, window)]).is_ok() && Policy::new([tokens(most + 1, window)]).is_err());
+            for refused in [most + 1, 1_000_000, i64::MAX] {
+                let err = guard.set_limit(&alice(), counter, refused).at(at(0)).await.unwrap_err();
+                assert_eq!(err.kind(), ErrorKind::Invalid, "{err}");
+                assert!(err.to_string().contains("use a"), "{err}");
+            }
+            assert!(guard.rules(&alice()).at(at(0)).await.unwrap().is_empty());
+            guard.set_limit(&alice(), counter, most).at(at(0)).await.unwrap();
+            let quarter = of_tokens(u64::try_from(most).unwrap() / 4);
+            for _ in 0..4 {
+                granted(guard.admit(&policy, &alice(), quarter.clone()).at(at(0)).await.unwrap());
+            }
+            denied(guard.admit(&policy, &alice(), quarter).at(at(0)).await.unwrap());
+            guard.clear_limit(&alice(), counter).at(at(0)).await.unwrap();
         }
     })
     .await;

@@ -1,7 +1,8 @@
 //! The circuit breaker.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use costguard::store::Durability;
 use costguard::store::redis::BreakerState;
 use costguard::{CostGuard, ErrorKind, Money, Subject};
 use tokio::task::{JoinSet, block_in_place};
@@ -120,4 +121,24 @@ async fn a_node_of_a_cluster_that_is_away_closes_the_way_to_no_other() {
     }
     // With a timeout each they would take 60 seconds.
     assert!(begun.elapsed() < LIMIT / 2, "200 calls took {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_replicas_is_told_by_the_breaker_too() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server.url()).await;
+    let guard = CostGuard::builder().connect_with(&config(&proxy.url())).await.unwrap();
+    let (policy, alice) = (policy(1000), alice());
+    let durability = Durability::wait(1, Duration::from_millis(1)).unwrap();
+    let charge = |id| guard.charge(&policy, &alice, NANO).id(id).durability(durability);
+    proxy.stall();
+    let mut failed = 0;
+    // The first of them opens the connections for those that wait.
+    while breaker_of(&guard) != BreakerState::Open {
+        assert_eq!(charge("during").await.unwrap_err().kind(), ErrorKind::Unavailable);
+        failed += 1;
+        assert!(failed <= 3, "the breaker is closed after {failed} failures in a row");
+    }
+    proxy.resume();
+    until("service returns", async || charge("after").await.is_ok()).await;
 }

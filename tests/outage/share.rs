@@ -8,7 +8,7 @@ use costguard::{CostGuard, Decision, ErrorKind, Grant, Limit, Money, Outage, Pol
 use tokio::task::JoinSet;
 
 use super::support::{Proxy, Server};
-use super::{Setting, a_tenth, alice, config, connect, cut, nanos, policy, until, without};
+use super::{Setting, a_tenth, alice, config, connect, cut, lose, nanos, policy, until, without};
 
 fn granted(decision: Decision) -> Grant {
     match decision {
@@ -193,4 +193,43 @@ async fn what_64_tasks_were_granted_while_the_way_was_cut_and_mended_is_what_the
     let used = direct.peek(&policy, &alice()).await.unwrap()[0].used;
     assert_eq!(used, by_store.load(Ordering::SeqCst) + alone.load(Ordering::SeqCst));
     assert_eq!(guard.undelivered().rejected, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gave_no_id_is_not_told_to_repeat_what_the_store_may_have_taken() {
+    let server = Server::start();
+    let policy = policy(100);
+    let direct = CostGuard::connect(&server.url()).await.unwrap();
+    let used = async || direct.peek(&policy, &alice()).await.unwrap()[0].used;
+    let set_up = async |outage, most| {
+        let proxy = Proxy::start(&server.url()).await;
+        let builder = CostGuard::builder().outage(outage).outage_queue(most);
+        let guard = builder.connect_with(&config(&proxy.url())).await.unwrap();
+        guard.peek(&policy, &alice()).await.unwrap();
+        (proxy, guard)
+    };
+    let (proxy, guard) = set_up(Outage::Allow, 0).await;
+    let admit = lose(&proxy, guard.admit(&policy, &alice(), nanos(20))).await.unwrap_err();
+    let (proxy, guard) = set_up(Outage::Allow, 0).await;
+    let charge = lose(&proxy, guard.charge(&policy, &alice(), nanos(20))).await.unwrap_err();
+    // Its share has no room for it.
+    let (proxy, guard) = set_up(a_tenth(), 10).await;
+    let denied = lose(&proxy, guard.admit(&policy, &alice(), nanos(20))).await.unwrap_err();
+    for err in [admit, charge, denied] {
+        assert_eq!((err.kind(), err.is_retry_safe()), (ErrorKind::Ambiguous, false), "{err}");
+        assert!(err.to_string().contains("may or may not have been applied"), "{err}");
+        assert!(!err.to_string().contains("nothing was granted"), "{err}");
+    }
+    assert_eq!(used().await, 60);
+
+    // Whose id it is can ask again.
+    let (proxy, guard) = set_up(Outage::Allow, 0).await;
+    let err = lose(&proxy, guard.admit(&policy, &alice(), nanos(20)).id("mine")).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Unavailable, "{err}");
+    assert!(!err.to_string().contains("nothing was granted"), "{err}");
+    proxy.mend();
+    let again = async || guard.admit(&policy, &alice(), nanos(20)).id("mine").await;
+    until("service returns", async || again().await.is_ok()).await;
+    assert!(granted(again().await.unwrap()).replayed);
+    assert_eq!(used().await, 80);
 }

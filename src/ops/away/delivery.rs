@@ -15,7 +15,8 @@ use crate::script::{self, Script};
 use crate::store::ScriptCall;
 
 /// The first and the longest pause between attempts.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What was granted or ended without the store. Each happens once however often it is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,6 +87,11 @@ impl Delivery {
         Ok(Self::Settle { hold: hold.to_owned(), reserve, amounts: amounts.collect::<Result<_>>()?, at_ms })
     }
 
+    /// A reservation whose end comes later, by its id: so it has another name than the end, which is the hold's.
+    pub(crate) fn reserve(reserve: &Sent) -> Self {
+        Self::Call(Sent { name: format!("{} reserve", reserve.name), ..reserve.clone() })
+    }
+
     /// What happens once.
     pub(super) fn name(&self) -> &str {
         match self {
@@ -121,7 +127,8 @@ impl Delivery {
                 }
                 let amounts =
                     amounts.iter().fold(Amounts::new(), |all, (meter, amount)| all.with(Meter::of_key(meter), *amount));
-                Hold::of_key(engine, hold, *at_ms).await?.settle(amounts).await.map(|_| ())
+                // Whatever comes of it, this queue tries again and no drop.
+                Hold::of_key(engine, hold, *at_ms).await?.settle_now(&amounts, None).await.map(|_| ())
             }
             Self::Release { hold, at_ms } => {
                 let released = match Hold::of_key(engine, hold, *at_ms).await {
@@ -161,7 +168,7 @@ pub(super) async fn deliver_all(engine: Weak<Engine>, queue: Arc<Queue>, deliver
                 tracing::debug!(error = %err, waiting = queue.depth(), "what was granted cannot be delivered yet");
                 let synced = Arc::clone(&queue);
                 let _ = tokio::task::spawn_blocking(move || synced.sync()).await;
-                tokio::time::sleep(pauses.next().unwrap_or(PAUSES.1)).await;
+                tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
                 continue;
             }
         }
@@ -182,11 +189,11 @@ fn is_final(err: &Error) -> bool {
     matches!(err.kind(), Conflict | Corrupt | HoldEnded | Invalid | Overflow | UnknownHold)
 }
 
-fn pauses() -> impl Iterator<Item = Duration> + Send {
-    let (first, longest) = PAUSES;
+/// Between attempts to bring something to a store that is away.
+pub(crate) fn pauses() -> impl Iterator<Item = Duration> + Send {
     ExponentialBuilder::default()
-        .with_min_delay(first)
-        .with_max_delay(longest)
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
         .without_max_times()
         .with_jitter()
         .build()

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
-pub(crate) use delivery::{Delivery, Sent};
+pub(crate) use delivery::{Delivery, LONGEST_PAUSE, Sent, pauses};
 pub use queue::Undelivered;
 pub(crate) use queue::{Queue, Slot};
 
@@ -78,7 +78,8 @@ impl Away {
     /// Asks the store, unless the same request waits to be delivered: who asks again before that gets the answer of before.
     ///
     /// # Errors
-    /// What the store answers, other than that it is away, and `Unavailable` when the queue is full.
+    /// What the store answers, other than that it is away. When the queue is full `Unavailable`, or `Ambiguous` where the store
+    /// may have done it and the caller has no id to ask again with.
     pub(crate) async fn ask<T>(
         &self,
         request: &Request<'_>,
@@ -91,7 +92,8 @@ impl Away {
                 answered => return answered.map(Asked::Answered),
             }
         }
-        Ok(Asked::Alone(self.queue.slot(cause.as_ref())?, cause))
+        let slot = self.queue.slot(cause.as_ref()).map_err(|err| request.told(err))?;
+        Ok(Asked::Alone(slot, cause))
     }
 
     /// Delivers in the background until the queue is empty, unless that is under way. Outside a runtime it waits for the next

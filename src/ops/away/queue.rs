@@ -18,7 +18,8 @@ use crate::metrics;
 pub struct Undelivered {
     /// What waits for the store.
     pub depth: usize,
-    /// What the queue has room for, that which waits and that which holds will need included. When it is full requests fail.
+    /// What the queue has room for, that which waits and that which holds will need included. When it is full requests fail;
+    /// ends of holds that the store granted are taken all the same.
     pub most: usize,
     /// What the store refused for good, since the guard was made: a conflict of ids, a counter that would overflow. Each was
     /// logged as an error, and is kept in the file's `.rejected` neighbor where there is a file.
@@ -101,19 +102,30 @@ impl Queue {
     pub(crate) fn slot(self: &Arc<Self>, cause: Option<&Error>) -> Result<Slot> {
         let mut state = self.lock();
         if state.entries.len() + state.slots >= self.most {
-            let cause =
-                cause.map_or_else(|| "the store has not taken what was granted".to_owned(), ToString::to_string);
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "the store is away and {} grants wait to be delivered, which is the most that the queue takes \
-                     (Builder::outage_queue); nothing was granted: {cause}",
-                    self.most
-                ),
-            ));
+            let told = format!(
+                "the store is away and {} grants wait to be delivered, which is the most that the queue takes \
+                 (Builder::outage_queue)",
+                self.most
+            );
+            return Err(match cause {
+                Some(cause) if cause.may_have_happened() => {
+                    Error::unanswered(format!("{told}: {cause}"), cause.clone())
+                }
+                Some(cause) => Error::new(ErrorKind::Unavailable, format!("{told}; nothing was granted: {cause}")),
+                None => {
+                    let cause = "the store has not taken what was granted";
+                    Error::new(ErrorKind::Unavailable, format!("{told}; nothing was granted: {cause}"))
+                }
+            });
         }
         state.slots += 1;
         Ok(Slot(Arc::clone(self)))
+    }
+
+    /// A place for the end of a hold that the store granted: there is always one, for no more can end than are open.
+    pub(crate) fn slot_of_end(self: &Arc<Self>) -> Slot {
+        self.lock().slots += 1;
+        Slot(Arc::clone(self))
     }
 
     pub(super) fn first(&self) -> Option<Entry> {

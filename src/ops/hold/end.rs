@@ -1,19 +1,24 @@
 //! `settle` and `release`: the ends of a hold, also in the background. Twin of `lua/settle.lua` and `lua/release.lua`.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::Hold;
 use super::record::Entry;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Amounts, Decided, Meter};
-use crate::ops::away::Delivery;
+use crate::ops::away::{Delivery, LONGEST_PAUSE, pauses};
+use crate::ops::engine::Engine;
 use crate::ops::request::awaits;
 use crate::script::{self, Op};
 use crate::store::{Durability, ScriptCall};
+
+/// How often the store is asked again for a hold that it does not know, of a request that may be on its way.
+const MOST_LOOKS: u32 = 3;
 
 /// The end of a hold by what was spent, made by [`Hold::settle`].
 #[derive(Debug)]
@@ -72,31 +77,48 @@ impl Settle<'_> {
 
     async fn run(self) -> Result<Settled> {
         let Self { hold, actual, durability } = self;
-        let durability = durability.or(hold.engine.durability);
-        // Whatever comes between, a drop then settles this.
+        // Whatever comes between, a drop then settles this, also of a hold that was only found.
         hold.observed = Some(actual.clone());
-        let settled = match Self::settle(hold, &actual, durability).await {
-            Ok(settled) if hold.lent.is_some() => {
-                let (key, at_ms) = (hold.key.clone(), hold.at_ms);
-                hold.bring(|reserve| Delivery::settle(&key, Some(reserve.clone()), &actual, at_ms))?;
-                Settled { decided: Decided::WithoutStore, ..settled }
-            }
-            Err(cause) if hold.lent.is_none() => {
-                hold.end_later(Delivery::settle(&hold.key, None, &actual, hold.at_ms)?, cause)?;
-                let late = hold.at_ms.unwrap_or_else(|| hold.engine.now_ms()) >= hold.record.expires_ms;
-                Settled { limits: Vec::new(), late, replayed: false, replicas: None, decided: Decided::WithoutStore }
-            }
-            settled => settled?,
+        let had_ended = std::mem::replace(&mut hold.ended, false);
+        let settled = hold.settle_now(&actual, durability).await;
+        hold.ended = match &settled {
+            Ok(_) => true,
+            Err(err) => had_ended && err.kind() != ErrorKind::Unavailable,
         };
-        hold.ended = true;
-        Ok(settled)
+        settled
+    }
+}
+
+impl Hold {
+    /// One attempt to settle, or to leave that to the queue; a drop ends the hold as before.
+    pub(crate) async fn settle_now(&mut self, actual: &Amounts, durability: Option<Durability>) -> Result<Settled> {
+        let durability = durability.or(self.engine.durability);
+        match self.settle_in_store(actual, durability).await {
+            Ok(settled) if self.lent.is_some() => {
+                let (key, at_ms) = (self.key.clone(), self.at_ms);
+                self.bring(|reserve| Delivery::settle(&key, Some(reserve.clone()), actual, at_ms))?;
+                Ok(Settled { decided: Decided::WithoutStore, ..settled })
+            }
+            Err(cause) if self.lent.is_none() => {
+                self.end_later(Delivery::settle(&self.key, None, actual, self.at_ms)?, cause)?;
+                let late = self.at_ms.unwrap_or_else(|| self.engine.now_ms()) >= self.record.expires_ms;
+                Ok(Settled {
+                    limits: Vec::new(),
+                    late,
+                    replayed: false,
+                    replicas: None,
+                    decided: Decided::WithoutStore,
+                })
+            }
+            settled => settled,
+        }
     }
 
-    async fn settle(hold: &mut Hold, actual: &Amounts, durability: Option<Durability>) -> Result<Settled> {
-        let mut answer = hold.run_waiting(durability, |hold| settle_call(hold, actual)).await?;
+    async fn settle_in_store(&mut self, actual: &Amounts, durability: Option<Durability>) -> Result<Settled> {
+        let mut answer = self.run_waiting(durability, |hold| settle_call(hold, actual)).await?;
         answer.expect("SETTLED")?;
         let late = answer.int()? == 1;
-        let limits = hold.record.counters().map(|entry| {
+        let limits = self.record.counters().map(|entry| {
             let (key, meter, limit) = (entry.key.clone(), entry.meter.clone(), entry.bound.limit);
             Ok(SettledLimit { key, amount: charged(entry, actual)?, meter, limit, used: answer.int()? })
         });
@@ -187,41 +209,106 @@ awaits!(Settle -> Settled);
 
 awaits!(Release -> ());
 
+impl Hold {
+    /// How long the store knows it.
+    fn left(&self) -> Duration {
+        let now_ms = self.at_ms.unwrap_or_else(|| self.engine.now_ms());
+        let left_ms = u64::try_from(self.record.expires_ms.saturating_sub(now_ms)).unwrap_or(0);
+        Duration::from_millis(left_ms) + self.engine.receipt_ttl
+    }
+}
+
+fn has_ended(err: &Error) -> bool {
+    matches!(err.kind(), ErrorKind::HoldEnded | ErrorKind::UnknownHold)
+}
+
 /// Holds that were dropped and are being ended in the background.
 #[derive(Debug, Default)]
 pub(crate) struct Endings {
     tasks: Mutex<JoinSet<()>>,
+    /// Those that could not be ended and that nobody was told of yet.
+    failed: AtomicUsize,
 }
 
 impl Endings {
-    /// Settles what a dropped hold observed, or releases it. Outside a runtime the hold is left to expire.
+    /// Settles what a dropped hold observed, or releases it, for as long as the store knows it. Outside a runtime the hold is left
+    /// to expire.
     pub(super) fn end_in_background(hold: &mut Hold) {
         let Ok(runtime) = Handle::try_current() else { return };
         let (engine, id, key, record) = (hold.engine.clone(), hold.id.clone(), hold.key.clone(), hold.record.clone());
         let (observed, at_ms, outage, lent) = (hold.observed.take(), hold.at_ms, hold.outage, hold.lent.take());
         let guard = lent.as_ref().map_or_else(|| engine.clone(), |lent| lent.engine.clone());
-        let (limits, ended) = (Vec::new(), true);
+        let (limits, ended) = (std::mem::take(&mut hold.limits), true);
         let mut owned = Hold { engine, id, key, record, limits, observed: None, at_ms, ended, outage, lent };
+        let counted = Arc::clone(&guard);
         let end = async move {
-            let ended = match observed {
-                Some(observed) => owned.settle(observed).await.map(|_| ()),
-                None => owned.release().await,
-            };
-            if let Err(err) = ended {
-                tracing::error!(hold = %owned.id, error = %err, "a dropped hold could not be ended; it is left to expire");
+            let (mut pauses, until) = (pauses(), Instant::now() + owned.left());
+            loop {
+                let ended = match &observed {
+                    Some(observed) => owned.settle_now(observed, None).await.map(|_| ()),
+                    None => owned.release().await,
+                };
+                match ended {
+                    Ok(()) => return,
+                    // It has ended elsewhere, and there is nothing to charge.
+                    Err(err) if observed.is_none() && has_ended(&err) => return,
+                    Err(err) if err.kind() == ErrorKind::Unavailable && Instant::now() < until => {
+                        tracing::debug!(hold = %owned.id, error = %err, "a dropped hold cannot be ended yet");
+                        tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+                    }
+                    Err(err) => {
+                        counted.endings.failed.fetch_add(1, Ordering::SeqCst);
+                        let id = &owned.id;
+                        tracing::error!(hold = %id, error = %err, "a dropped hold could not be ended; it is left to expire");
+                        return;
+                    }
+                }
             }
         };
-        let mut tasks = guard.endings.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn_on(end, &runtime);
+        guard.endings.spawn(end, &runtime);
     }
 
-    /// Waits until all are ended; gives how many were not when the time was up.
+    /// Releases a hold that nobody knows, should the store have it or be about to: for no longer than it lives.
+    pub(super) fn release_in_background(engine: &Arc<Engine>, key: String, at_ms: Option<i64>, ttl: Duration) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let guard = Arc::clone(engine);
+        let end = async move {
+            let (mut pauses, until, mut looks) = (pauses(), Instant::now() + ttl, 0);
+            loop {
+                let released = match Hold::of_key(&guard, &key, at_ms).await {
+                    Ok(mut hold) => hold.release().await,
+                    Err(err) => Err(err),
+                };
+                match released {
+                    Ok(()) => return,
+                    // What was sent may not have arrived.
+                    Err(err) if err.kind() == ErrorKind::UnknownHold && looks < MOST_LOOKS => looks += 1,
+                    Err(err) if has_ended(&err) => return,
+                    Err(err) if err.kind() == ErrorKind::Unavailable && Instant::now() < until => {}
+                    Err(err) => {
+                        guard.endings.failed.fetch_add(1, Ordering::SeqCst);
+                        tracing::error!(error = %err, "what a request without an answer may have reserved is left to expire");
+                        return;
+                    }
+                }
+                tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+            }
+        };
+        engine.endings.spawn(end, &runtime);
+    }
+
+    fn spawn(&self, end: impl Future<Output = ()> + Send + 'static, runtime: &Handle) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(end, runtime);
+    }
+
+    /// Waits until all are ended; gives how many were not when the time was up, and how many failed since it was asked last.
     pub(crate) async fn drain(&self, timeout: Duration) -> usize {
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let all = async { while tasks.join_next().await.is_some() {} };
         // What is left when the time is up is aborted with the set.
         let _ = tokio::time::timeout(timeout, all).await;
-        tasks.len()
+        tasks.len() + self.failed.swap(0, Ordering::SeqCst)
     }
 }

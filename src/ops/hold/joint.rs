@@ -94,6 +94,7 @@ impl<'a> ReserveAcross<'a> {
         for (name, value) in &self.tags {
             reserve = reserve.tag(name, value);
         }
+        reserve.made_id = self.id.is_none();
         match self.at {
             Some(time) => reserve.at(time),
             None => reserve,

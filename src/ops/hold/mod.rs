@@ -102,7 +102,7 @@ impl Hold {
     fn end_later(&self, delivery: Delivery, cause: Error) -> Result<()> {
         match self.away() {
             Some((engine, away)) if cause.kind() == ErrorKind::Unavailable => {
-                away.queue.slot(Some(&cause))?.push(delivery)?;
+                away.queue.slot_of_end().push(delivery)?;
                 away.deliver(engine);
                 Ok(())
             }
@@ -110,7 +110,7 @@ impl Hold {
         }
     }
 
-    /// Brings the end of a hold that this process granted alone to the store.
+    /// Brings a hold that this process granted alone to the store: its end, or itself when it is forgotten.
     fn bring(&mut self, delivery: impl FnOnce(&Sent) -> Result<Delivery>) -> Result<()> {
         let Some(lent) = &mut self.lent else { return Ok(()) };
         // It has one end, and that is in the queue when the place is given up.
@@ -296,6 +296,10 @@ impl Hold {
     /// Forgets the handle and leaves the hold as it is, to be found by its id or to expire.
     pub fn forget(mut self) {
         self.ended = true;
+        // The store is to know it by its id, too.
+        if let Err(err) = self.bring(|reserve| Ok(Delivery::reserve(reserve))) {
+            tracing::error!(hold = %self.id, error = %err, "a forgotten hold that was reserved without the store is lost");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::record::{Bound, Record, write_tags, write_tail};
-use super::{DEFAULT_TTL, Hold, Lent, ttl_and_width_ms};
+use super::{DEFAULT_TTL, Endings, Hold, Lent, ttl_and_width_ms};
 use crate::error::{ErrorKind, Result};
 use crate::model::{Decided, Decision, Denial, Estimate, Limit, LimitState, Meter, Outage, Policy, Subject};
 use crate::ops::away::{Away, Sent, policy_without_store};
@@ -33,17 +33,41 @@ pub struct Reserve<'a> {
     lifted: bool,
     /// What a part came to that has been granted.
     taken: Option<i64>,
+    /// Whether the id is the crate's all the same.
+    pub(super) made_id: bool,
+}
+
+/// Releases what was reserved under an id of the crate's, should nobody come to know it: the request was given up, or has no
+/// answer.
+struct Unclaimed<'a> {
+    engine: &'a Arc<Engine>,
+    subject: &'a Subject,
+    id: &'a str,
+    at: Option<DateTime<Utc>>,
+    ttl: Duration,
+    is_claimed: bool,
+}
+
+impl Drop for Unclaimed<'_> {
+    fn drop(&mut self) {
+        if !self.is_claimed
+            && let Ok(key) = self.subject.hold_key(&self.engine.prefix, self.id)
+        {
+            let at_ms = self.at.map(|time| time.timestamp_millis());
+            Endings::release_in_background(self.engine, key, at_ms, self.ttl);
+        }
+    }
 }
 
 impl<'a> Reserve<'a> {
     pub(crate) fn new(engine: &'a Arc<Engine>, policy: &'a Policy, subject: &'a Subject, estimate: Estimate) -> Self {
         let (id, ttl, tags, at, outage, taken) = (None, DEFAULT_TTL, Vec::new(), None, None, None);
-        Self { engine, policy, subject, estimate, id, ttl, tags, at, outage, lifted: false, taken }
+        Self { engine, policy, subject, estimate, id, ttl, tags, at, outage, lifted: false, taken, made_id: false }
     }
 
     /// The hold's id, unique under the subject's root; up to 200 bytes. The same id again gives the same hold, also when it
     /// has ended or expired meanwhile ([`Hold::state`], [`Hold::expires_ms`]). Without one the crate makes one, of 128 bits
-    /// and in order of time.
+    /// and in order of time, and releases in the background what a request reserved that was given up or has no answer.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self
@@ -123,16 +147,22 @@ impl<'a> Reserve<'a> {
 
     async fn run(self) -> Result<Decision<Hold>> {
         let id = self.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
-        match Away::of(self.engine, self.outage) {
+        let Self { engine, subject, at, ttl, .. } = self;
+        // Who gave the id can ask again.
+        let is_claimed = self.id.is_some() && !self.made_id;
+        let mut unclaimed = Unclaimed { engine, subject, id: &id, at, ttl, is_claimed };
+        let decided = match Away::of(self.engine, self.outage) {
             None => self.decide(&id).await,
             // Boxed, like all that is rare, to keep small what every call carries.
-            Some((away, outage)) => Box::pin(self.run_or_decide_alone(id, away, outage)).await,
-        }
+            Some((away, outage)) => Box::pin(self.run_or_decide_alone(&id, away, outage)).await,
+        };
+        unclaimed.is_claimed |= !matches!(&decided, Err(err) if err.may_have_happened());
+        decided
     }
 
-    async fn run_or_decide_alone(mut self, id: String, away: &Away, outage: Outage) -> Result<Decision<Hold>> {
+    async fn run_or_decide_alone(mut self, id: &str, away: &Away, outage: Outage) -> Result<Decision<Hold>> {
         away.deliver(self.engine);
-        let cause = match self.decide(&id).await {
+        let cause = match self.decide(id).await {
             Err(cause) if cause.kind() == ErrorKind::Unavailable => cause,
             Ok(Decision::Granted(mut hold)) => {
                 hold.outage = outage;
@@ -145,10 +175,10 @@ impl<'a> Reserve<'a> {
         }
         let slot = away.queue.slot(Some(&cause))?;
         // A repeat has the same id.
-        self.id = Some(id.clone());
-        Ok(match self.decide_without_store(&id, away, outage).await? {
+        self.id = Some(id.to_owned());
+        Ok(match self.decide_without_store(id, away, outage).await? {
             Decision::Granted(mut hold) => {
-                let reserve = Sent::new(hold.key.clone(), self.granted_call(&id, &hold)?);
+                let reserve = Sent::new(hold.key.clone(), self.granted_call(id, &hold)?);
                 let lent = Lent { engine: self.engine.clone(), reserve, slot: Some(slot) };
                 (hold.lent, hold.outage) = (Some(Box::new(lent)), outage);
                 Decision::Granted(hold)
@@ -175,7 +205,7 @@ impl<'a> Reserve<'a> {
 
     async fn decide(&self, id: &str) -> Result<Decision<Hold>> {
         let at_ms = self.at.map(injected_ms).transpose()?;
-        let (engine, sent_ms) = (self.engine, self.engine.clock.now_ms());
+        let (engine, sent) = (self.engine, self.engine.sending());
         // An id of the caller's may have been granted before, and an injected time is no time of ours.
         let may_remember = engine.denials.is_some() && at_ms.is_none() && self.id.is_none();
         if may_remember && let Some(denial) = engine.remembered(&self.call(id, engine.now_ms())?.0) {
@@ -186,7 +216,7 @@ impl<'a> Reserve<'a> {
             "DENIED" => {
                 let (denial, now_us) = plan.denial(&mut answer)?;
                 if may_remember {
-                    engine.remember(&plan, &denial, sent_ms, now_us);
+                    engine.remember(&plan, &denial, sent, now_us);
                 }
                 return Ok(Decision::Denied(denial));
             }

@@ -6,6 +6,11 @@ use redis::{ErrorKind as Redis, RedisError, ServerErrorKind as Server};
 
 use crate::error::{Error, ErrorKind};
 
+/// What a server says that takes no writes for now: too few replicas, a disk that fails, a script that takes too long. Nothing
+/// was written then, not even by a script that had begun: where a script is not refused as a whole its first write is, and
+/// a later one never, for the server looks at all of that only until a script has written.
+const PASSING: [&str; 3] = ["NOREPLICAS", "MISCONF", "BUSY"];
+
 /// No connection could be had, so nothing was sent.
 #[derive(Clone, Debug)]
 pub(super) struct NotSent {
@@ -107,6 +112,7 @@ impl CallError {
                 | Server::Ask,
             ) => Failure::Passing,
             Redis::Io | Redis::Parse => Failure::Broken,
+            _ if err.code().is_some_and(|code| PASSING.contains(&code)) => Failure::Passing,
             _ => Failure::Final,
         }
     }

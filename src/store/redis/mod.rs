@@ -81,7 +81,8 @@ impl RedisStore {
         let route = Arc::new(Route::open(config).await?);
         let breakers = Arc::new(Breakers::new(config.breaker_failures, config.reconnect_base));
         let (call_timeout, plain) = (config.deadline_after(), AtomicBool::new(false));
-        let waiting_config = RedisConfig { calls_per_connection: 1, ..config.clone() };
+        // Whoever needs them first waits for a connection as any call does: until its deadline, and beside the others.
+        let waiting_config = RedisConfig { calls_per_connection: 1, lazy: true, ..config.clone() };
         Ok(Self { route, breakers, address, call_timeout, plain, waiting: OnceCell::new(), waiting_config })
     }
 
@@ -333,7 +334,7 @@ impl RedisStore {
         deadline: Instant,
         mut err: CallError,
     ) -> Result<Value, CallError> {
-        let (mut pauses, mut attempts) = (retries(), 1_u64);
+        let (mut pauses, mut attempts, mut broken) = (retries(), 1_u64, None);
         loop {
             let may_repeat = match err.failure() {
                 Failure::Answered(_) | Failure::Final => false,
@@ -344,8 +345,15 @@ impl RedisStore {
                 Failure::Broken => call.idempotent,
             };
             let pause = pauses.next().unwrap_or(RETRY_AFTER.1);
+            if matches!(err.failure(), Failure::Broken) {
+                broken = Some(err.clone());
+            }
             if !may_repeat || Instant::now() + pause >= deadline {
-                return Err(err);
+                // That a later attempt was not sent, or refused, says nothing of the one that may have happened.
+                return Err(match err.failure() {
+                    Failure::Answered(_) => err,
+                    _ => broken.unwrap_or(err),
+                });
             }
             tracing::warn!(script = call.script.name(), error = %err, "the call failed; sending it again");
             tokio::time::sleep(pause).await;
