@@ -6,13 +6,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod cli;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match cli::run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", told(&error));
+            // Not `eprintln!`, which panics where standard error is closed, and then the exit code is another.
+            let _ = writeln!(std::io::stderr().lock(), "error: {}", told(&error));
             ExitCode::FAILURE
         }
     }

@@ -501,3 +501,34 @@ fn a_benchmark_reports_every_operation_on_either_store_and_leaves_no_key_without
         assert!(key.starts_with("bench-") && (ttl_ms == -2 || (0..=most_ms).contains(&ttl_ms)), "{key}: {ttl_ms}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_done_does_not_look_undone_when_the_answer_cannot_be_printed() {
+    let (_dir, policy) = policy();
+    for id in ["a", "b"] {
+        reserve("unprinted", &policy, id);
+    }
+    let full = |args: &[&str], code: i32, done: &str| {
+        let file = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("costguard"))
+            .args(args)
+            .args(["--root", "unprinted", "--url", &server_url(), "--prefix", prefix()])
+            .stdout(file)
+            .output()
+            .unwrap();
+        let err = String::from_utf8(command.stderr).unwrap();
+        assert_eq!(command.status.code(), Some(code), "{err}");
+        assert!(err.starts_with(&format!("error: {done}, but the answer cannot be shown: ")), "{err}");
+    };
+    let amounts = ["--cost", "0.40", "--amount", "tokens=1"];
+    let scopes = ["--policy", &policy, "--scope", "user=alice", "--scope", "org=unprinted", NOON[0], NOON[1]];
+    full(&[&["charge"], &amounts[..], &scopes].concat(), 0, "it was charged");
+    full(&[&["charge", "--json", "--admit"], &amounts[..], &scopes].concat(), 3, "it was denied");
+    full(&["hold", "release", "a", NOON[0], NOON[1]], 0, "the hold was released");
+    full(&[&["hold", "settle", "b", NOON[0], NOON[1]], &amounts[..]].concat(), 0, "the hold was settled");
+    full(&["limit", "set", "user:bob", "cost", "5", "--per", "day"], 0, "the limit was set");
+    full(&["limit", "clear", "user:bob", "cost", "--per", "day"], 0, "the limit was cleared");
+    full(&["block", "user:bob", "--for", "1h"], 0, "the scope was blocked");
+    full(&["unblock", "user:bob"], 0, "the scope was unblocked");
+}

@@ -7,7 +7,7 @@ use costguard::{Decision, Denial, LimitState};
 use serde::Serialize;
 
 use super::amounts::{AmountArgs, amounts, check};
-use super::output::{print, print_json};
+use super::output::{after, print, print_json};
 use super::states::{self, JsonState};
 use super::target::TargetArgs;
 use super::time::people_duration;
@@ -43,6 +43,7 @@ Exit codes:
   3  denied: nothing was charged
   1  an error: nothing was charged, unless its message says that this is not known
   2  an option that cannot be read
+When the answer cannot be printed, standard error says so, and the exit code is still that of what was done.
 
 Examples:
   costguard charge --url redis://localhost:6379 --policy policy.toml --scope user=alice --cost 0.12 --admit
@@ -111,11 +112,17 @@ pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
         }
         Outcome::Done { word: "charged", limits: charged.limits, replayed: charged.replayed }
     };
-    if target.whose.under.json {
-        print_json(&Json { store: guard.store().describe(), root: target.whose.root()?, ..outcome.to_json() })?;
-    } else {
-        print(&outcome.to_text(&target.whose.place(&guard)?)?)?;
-    }
+    let show = || {
+        if target.whose.under.json {
+            return print_json(&Json {
+                store: guard.store().describe(),
+                root: target.whose.root()?,
+                ..outcome.to_json()
+            });
+        }
+        print(&outcome.to_text(&target.whose.place(&guard)?)?)
+    };
+    after(&format!("it was {}", outcome.word()), show());
     Ok(if matches!(outcome, Outcome::Denied(_)) { ExitCode::from(DENIED) } else { ExitCode::SUCCESS })
 }
 
@@ -126,6 +133,13 @@ enum Outcome {
 }
 
 impl Outcome {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Done { word, .. } => word,
+            Self::Denied(_) => "denied",
+        }
+    }
+
     fn to_json(&self) -> Json<'static> {
         match self {
             Self::Done { word, limits, replayed } => {

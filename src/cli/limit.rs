@@ -23,7 +23,9 @@ Examples:
   costguard limit set user:alice cost 100.00 --per day --until 2026-12-01 --url redis://localhost:6379 --root acme
   costguard limit set user:alice requests 600 --per rate/1m --for 8h --root acme     with $COSTGUARD_URL set
   costguard limit show --root acme
-  costguard limit clear user:alice cost --per day --root acme";
+  costguard limit clear user:alice cost --per day --root acme
+
+Once a limit is set or cleared the exit code is 0, also when the answer cannot be printed; standard error says so.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -82,7 +84,8 @@ pub(crate) async fn run(args: LimitArgs) -> anyhow::Result<()> {
             let guard = of.under.guard().await?;
             end.end(guard.set_limit(&subject, &counter, limit), of.under.at)?.await?;
             let most = counter.meter().format_amount(limit);
-            of.report(&guard, "set", &format!("has {most} of {} per {}", counter.meter(), counter.window())).await
+            of.report(&guard, "set", &format!("has {most} of {} per {}", counter.meter(), counter.window())).await;
+            Ok(())
         }
         Command::Show { scope, under } => show(scope, &under).await,
         Command::Clear { of, counter } => {
@@ -91,7 +94,8 @@ pub(crate) async fn run(args: LimitArgs) -> anyhow::Result<()> {
             let rule = guard.clear_limit(&subject, &counter);
             of.under.at.into_iter().fold(rule, |rule, at| rule.at(at)).await?;
             let words = format!("has what policies say of {} per {}", counter.meter(), counter.window());
-            of.report(&guard, "cleared", &words).await
+            of.report(&guard, "cleared", &words).await;
+            Ok(())
         }
     }
 }

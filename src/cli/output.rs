@@ -64,6 +64,16 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Shows what a change came to. It is done: when it cannot be shown, that is said on standard error, and is no failure, for a
+/// script that takes it for one would do it again.
+pub(crate) fn after(done: &str, shown: anyhow::Result<()>) {
+    if let Err(error) = shown {
+        let told = crate::told(&error);
+        // Where standard error is closed, too, the exit code is all there is left.
+        let _ = writeln!(std::io::stderr().lock(), "error: {done}, but the answer cannot be shown: {told}");
+    }
+}
+
 /// Prints one JSON value to standard output.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)

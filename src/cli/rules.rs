@@ -9,7 +9,7 @@ use costguard::ops::{Rule, RuleKind, SetRule};
 use costguard::{CostGuard, Subject};
 use serde::Serialize;
 
-use super::output::{print, print_json, table};
+use super::output::{after, print, print_json, table};
 use super::target::{RootArgs, ScopeArg, parse_at};
 use super::time::{parse_duration_ms, people_duration, people_time, rfc3339};
 
@@ -97,7 +97,13 @@ impl RuleArgs {
     }
 
     /// Says what was done, and what is in force for this scope now.
-    pub(crate) async fn report(&self, guard: &CostGuard, done: &str, words: &str) -> anyhow::Result<()> {
+    pub(crate) async fn report(&self, guard: &CostGuard, done: &str, words: &str) {
+        let shown = self.show(guard, done, words).await;
+        let what = if done.ends_with("blocked") { "the scope" } else { "the limit" };
+        after(&format!("{what} was {done}"), shown);
+    }
+
+    async fn show(&self, guard: &CostGuard, done: &str, words: &str) -> anyhow::Result<()> {
         let subject = self.subject()?;
         let search = self.under.at.into_iter().fold(guard.rules(&subject), |search, at| search.at(at));
         let own = of_scope(search.await?, &subject, &self.scope)?;
