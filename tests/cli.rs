@@ -45,7 +45,7 @@ impl Run {
 
 fn program() -> Command {
     let mut program = cargo_bin_cmd!("costguard");
-    for name in ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST", "REDIS_KEY_PREFIX"] {
+    for name in ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_KEY_PREFIX"] {
         program.env_remove(name);
     }
     program
@@ -140,6 +140,11 @@ fn scripts_are_loaded_and_verified_where_only_evalsha_script_load_and_data_comma
     let charged = finish(program().args(["charge", "--cost", "0.25", "--admit", "--id", "once"]).args(scope));
     let peeked = finish(program().arg("peek").args(scope)).ok();
     assert!(peeked.contains("0.25"), "{peeked}");
+    let apart = format!("redis://deployer@{}", server.addr());
+    let peek = ["peek", "--scope", "user=alice", "--per", "total"];
+    let with_password = |program: &mut Command| finish(program.env("REDIS_PASSWORD", "s3cret")).ok();
+    assert!(with_password(program().args(peek).args(["--url", &apart])).contains("0.25"));
+    assert!(with_password(program().args(peek).env("COSTGUARD_URL", &apart)).contains("0.25"));
     for shown in [loaded, before.out, before.err, after.out, charged.ok(), peeked] {
         assert!(!shown.contains("s3cret"), "{shown}");
     }

@@ -19,8 +19,10 @@ const SERVER_VARIABLES: [&str; 3] = ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST"]
 /// Which server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServerArgs {
-    /// The Redis or Valkey server, sentinels or cluster [default: $COSTGUARD_URL, $REDIS_URL or $REDIS_HOST, which keep a
-    /// password out of process lists]
+    /// The Redis or Valkey server, sentinels or cluster [default: $COSTGUARD_URL, $REDIS_URL or $REDIS_HOST]
+    ///
+    /// A URL without a password takes $REDIS_PASSWORD (and $REDIS_USERNAME), which stays out of process lists, unless
+    /// $REDIS_URL or $REDIS_HOST names another server.
     #[arg(long, value_name = "redis://HOST:PORT")]
     url: Option<String>,
 }
