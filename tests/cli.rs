@@ -303,6 +303,7 @@ fn what_is_missing_or_wrong_is_said_with_what_to_do() {
         (&[&user[..], &org[..], &policy[..], &["--amount", "pages=1"]].concat(), 1, "nothing here counts pages"),
         (&[&user[..], &["--policy", "gone.toml"]].concat(), 1, "cannot read the policy gone.toml"),
         (&["--cost", "1", "--at", "yesterday"], 2, "expected like 2024-05-01"),
+        (&["--cost", "1", "--at", "2286-11-20T17:46:40Z"], 2, "give a time before 2286-11-20 17:46:39 UTC"),
     ] {
         run(&[charge, args].concat()).failed(code, message);
     }

@@ -10,7 +10,7 @@ use costguard::{CostGuard, Subject};
 use serde::Serialize;
 
 use super::output::{after, print, print_json, table};
-use super::target::{RootArgs, ScopeArg, parse_at};
+use super::target::{RootArgs, ScopeArg, parse_time};
 use super::time::{parse_duration_ms, people_duration, people_time, rfc3339};
 
 /// Whom it concerns.
@@ -33,7 +33,7 @@ pub(crate) struct EndArgs {
     ttl: Option<Duration>,
 
     /// Until when, like 2026-02-01 or 2026-02-01T13:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = parse_at)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<DateTime<Utc>>,
 }
 

@@ -11,7 +11,7 @@ use costguard::ops::Peek;
 use costguard::store::redis::RedisConfig;
 use costguard::{CostGuard, Counter, Limit, Meter, Policy, Subject, Window};
 
-use super::time::parse_time_ms;
+use super::time::{parse_time_ms, people_time};
 
 /// What names a server when `--url` does not, in this order.
 const SERVER_VARIABLES: [&str; 3] = ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST"];
@@ -252,7 +252,20 @@ impl FromStr for ScopeArg {
     }
 }
 
-pub(crate) fn parse_at(text: &str) -> Result<DateTime<Utc>, String> {
+/// The first second that operations refuse.
+const END_S: i64 = 9_999_999_999;
+
+/// The time of an operation.
+fn parse_at(text: &str) -> Result<DateTime<Utc>, String> {
+    let at = parse_time(text)?;
+    if at.timestamp() >= END_S {
+        return Err(format!("{text:?} is too far away: give a time before {} UTC", people_time(END_S * 1000)));
+    }
+    Ok(at)
+}
+
+/// Any time.
+pub(crate) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     let at_ms = parse_time_ms(text)?;
     DateTime::from_timestamp_millis(at_ms).ok_or_else(|| format!("{text:?} is too far away"))
 }
@@ -269,6 +282,17 @@ mod tests {
         assert_eq!(root(&[("key", "k1")]), Some("k1"));
         assert_eq!(root(&[("key", "k1"), ("model", "gpt-4o")]), None);
         assert_eq!(root(&[]), None);
+    }
+
+    #[test]
+    fn the_time_of_an_operation_is_one_that_the_scripts_can_take() {
+        for text in ["1970-01-01", "2000-02-29", "2286-11-20T17:46:38.999Z"] {
+            assert!(parse_at(text).is_ok(), "{text}");
+        }
+        for text in ["2286-11-20T17:46:39Z", "2300-01-01", "1969-12-31"] {
+            assert!(parse_at(text).is_err(), "{text}");
+        }
+        assert!(parse_time("2300-01-01").is_ok(), "a rule may end later");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::engine::{Engine, unexpected};
-use super::plan::{injected_ms, time_text};
+use super::plan::{injected_ms, since_epoch_ms, time_text};
 use super::request::awaits;
 use super::rulings::rule_name;
 use crate::error::{Error, Result};
@@ -90,7 +90,7 @@ impl<'a> SetRule<'a> {
         };
         let until_ms = match self.ends {
             _ if !sets => String::new(),
-            Ends::At(end) => injected_ms(end)?.to_string(),
+            Ends::At(end) => since_epoch_ms(end)?.to_string(),
             Ends::After(ttl) => {
                 let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
                 at_ms.unwrap_or_else(|| self.engine.now_ms()).saturating_add(ttl_ms).min(MOST_MS).to_string()
