@@ -212,7 +212,15 @@ fn a_charge_exits_with_0_when_it_lands_and_with_3_when_it_is_denied() {
     let denied = charge(&["--cost", "0", "--amount", "tokens=61", "--admit", "--json"]);
     assert_eq!(denied.code, 3);
     assert_eq!(denied.json()["outcome"], "denied");
-    assert_eq!(denied.json()["denied"], serde_json::json!({"refused_by": [1], "retry_after_ms": null}));
+    assert_eq!(denied.json()["denied"], json!({"refused_by": [1], "blocked": [], "retry_after_ms": null}));
+    let both = ["--cost", "0.41", "--amount", "tokens=61", "--admit"];
+    let denied = charge(&both);
+    assert!(
+        denied.out.starts_with("denied by user:alice cost per day and org:exit-codes tokens total on"),
+        "{}",
+        denied.out
+    );
+    assert_eq!(charge(&[&both[..], &["--json"]].concat()).json()["denied"]["refused_by"], json!([0, 1]));
 
     let charged = charge(&["--cost", "0.41", "--amount", "tokens=1"]).ok();
     assert!(charged.contains("user:alice cost per day is 0.01 over its limit"), "{charged}");
@@ -476,6 +484,27 @@ fn a_block_refuses_until_it_is_lifted() {
     let text = on_server(&["block", "user:mal lory", "--for", "1h"]).ok();
     assert!(text.contains("is blocked") && text.contains("1 h"), "{text}");
     ask(3);
+    let until = |args: &[&str]| {
+        let counter = ["--per", "day", "--scope", "user=mal lory"];
+        let text = on_server(&[args, &counter].concat()).out;
+        let line = text.lines().find(|line| line.starts_with("  user:mal%20lory is blocked until ")).expect(&text);
+        assert!(line.ends_with(" UTC") && !text.contains("block total"), "{text}");
+        let json = on_server(&[args, &counter, &["--json"]].concat()).json();
+        let blocked = if json["denied"].is_null() { &json["blocked"][0] } else { &json["denied"]["blocked"][0] };
+        assert_eq!(blocked["scope"], "user:mal%20lory");
+        blocked["until_ms"].as_i64().unwrap()
+    };
+    let admit = ["charge", "--admit", "--cost", "1"];
+    assert!(
+        on_server(&[&admit[..], &["--per", "day", "--scope", "user=mal lory"]].concat())
+            .out
+            .starts_with("denied by the block of user:mal%20lory on ")
+    );
+    assert_eq!((until(&["peek"]), until(&["statement"])), (until(&admit), until(&admit)));
+    assert_eq!(
+        on_server(&["peek", "--per", "day", "--scope", "user=lory", "--root", "mal lory", "--json"]).json()["blocked"],
+        json!([])
+    );
     assert_eq!(on_server(&["unblock", "user:mal lory", "--json"]).json()["outcome"], "unblocked");
     ask(0);
 }

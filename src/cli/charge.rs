@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::amounts::{AmountArgs, amounts, check};
 use super::output::{after, print, print_json};
-use super::states::{self, JsonState};
+use super::states::{self, Block, JsonBlock, JsonState};
 use super::target::TargetArgs;
 use super::time::people_duration;
 
@@ -65,8 +65,10 @@ struct Json<'a> {
 
 #[derive(Serialize)]
 struct JsonDenied {
-    /// The places in `limits` of those that refuse, from 0.
+    /// The places in `limits` of those that refuse, ascending, from 0.
     refused_by: Vec<usize>,
+    /// The blocks among them.
+    blocked: Vec<JsonBlock>,
     retry_after_ms: Option<u64>,
 }
 
@@ -126,6 +128,13 @@ pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
     Ok(if matches!(outcome, Outcome::Denied(_)) { ExitCode::from(DENIED) } else { ExitCode::SUCCESS })
 }
 
+/// The places of the limits that refuse, ascending.
+fn refusing(denial: &Denial) -> Vec<usize> {
+    let mut places = denial.refused_by.clone();
+    places.sort_unstable();
+    places
+}
+
 #[derive(Debug)]
 enum Outcome {
     Done { word: &'static str, limits: Vec<LimitState>, replayed: bool },
@@ -148,7 +157,8 @@ impl Outcome {
             Self::Denied(denial) => {
                 let retry_after_ms =
                     denial.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-                let denied = Some(JsonDenied { refused_by: denial.refused_by.clone(), retry_after_ms });
+                let blocked = JsonBlock::all(&Block::among(&denial.limits));
+                let denied = Some(JsonDenied { refused_by: refusing(denial), blocked, retry_after_ms });
                 Json { outcome: "denied", limits: JsonState::all(&denial.limits), denied, ..Json::default() }
             }
         }
@@ -161,14 +171,20 @@ impl Outcome {
                 (format!("{word} before, under the same id, on {place}: the limits as they stood then"), limits)
             }
             Self::Denied(denial) => {
-                let limit = states::name(&denial.limit);
+                let limits = refusing(denial).into_iter().filter_map(|place| denial.limits.get(place));
+                let names: Vec<_> = limits.map(states::name).collect();
+                let limits = match names.as_slice() {
+                    [] => states::name(&denial.limit),
+                    [one] => one.clone(),
+                    [first @ .., last] => format!("{} and {last}", first.join(", ")),
+                };
                 let again = match denial.retry_after {
                     Some(after) => format!("room may come in {}", people_duration(after)),
                     None => "waiting does not help".to_owned(),
                 };
-                (format!("denied by {limit} on {place}; nothing was charged; {again}"), &denial.limits)
+                (format!("denied by {limits} on {place}; nothing was charged; {again}"), &denial.limits)
             }
         };
-        Ok(format!("{headline}\n\n{}", states::to_table(limits)?))
+        Ok(format!("{headline}\n\n{}", states::to_table(limits, &Block::among(limits))?))
     }
 }

@@ -7,10 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{anyhow, bail, ensure};
 use chrono::{DateTime, Utc};
 use costguard::model::GLOBAL;
-use costguard::ops::Peek;
+use costguard::ops::{Peek, Rule, RuleKind};
 use costguard::store::redis::RedisConfig;
 use costguard::{CostGuard, Counter, Limit, Meter, Policy, Subject, Window};
 
+use super::states::Block;
 use super::time::{parse_time_ms, people_time};
 
 /// What names a server when `--url` does not, in this order.
@@ -152,6 +153,16 @@ impl TargetArgs {
             Some(at) => peek.at(at),
             None => peek,
         }
+    }
+
+    /// The blocks of these scopes, which refuse whatever room there is.
+    pub(crate) async fn blocks(&self, guard: &CostGuard, subject: &Subject) -> anyhow::Result<Vec<Block>> {
+        let search = self.whose.under.at.into_iter().fold(guard.rules(subject), |search, at| search.at(at));
+        let ours = |rule: &Rule| {
+            rule.kind == RuleKind::Block && subject.scope_of(rule.scope.kind()).is_ok_and(|own| own == rule.scope)
+        };
+        let blocks = search.await?.into_iter().filter(ours);
+        Ok(blocks.map(|rule| Block { scope: rule.scope, until_ms: rule.until_ms }).collect())
     }
 
     /// Whether it is the amounts that say what is counted: there is neither a policy nor a meter.

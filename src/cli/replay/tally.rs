@@ -6,6 +6,7 @@ use costguard::model::Per;
 use costguard::{Fraction, Limit, LimitState, Money, Policy, Scope};
 
 use super::binding::Binding;
+use crate::cli::states;
 use crate::cli::time::HOUR_MS;
 
 /// One call and what was decided.
@@ -112,7 +113,7 @@ impl LimitTally {
     pub(crate) fn at_most(&self) -> String {
         let Some(most) = self.limit.limit() else { return "-".to_owned() };
         match (self.limit.own_burst(), self.limit.allowed_overdraft()) {
-            (Some(burst), _) => format!("{}, {} at once", self.amount(most), self.amount(burst)),
+            (Some(burst), _) => states::at_most(self.limit.counter().meter(), Some(most), Some(burst)),
             (None, 0) => self.amount(most),
             (None, overdraft) => format!("{} and {}", self.amount(most), self.amount(overdraft)),
         }

@@ -1,5 +1,6 @@
 //! `costguard top`: what a store holds, live.
 
+mod columns;
 mod found;
 mod key;
 mod once;

@@ -36,6 +36,9 @@ struct JsonCounter<'a> {
     used: Option<i64>,
     held: i64,
     limit: Option<i64>,
+    /// How many of a rate may come at once, where that is another number: what `full_permille` is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    burst: Option<i64>,
     /// How full, in thousandths of the limit.
     full_permille: Option<i64>,
     /// `close`, `full` or `blocked`.
@@ -84,6 +87,7 @@ impl<'a> JsonCounter<'a> {
             used: row.used,
             held: row.held,
             limit: row.limit,
+            burst: row.burst,
             full_permille: row.share,
             state: Some(row.state()).filter(|state| !state.is_empty()),
         }

@@ -7,6 +7,7 @@ use costguard::Meter;
 use costguard::service::Health;
 
 use super::survey::{Progress, Survey};
+use crate::cli::states::at_most;
 
 /// From here on a limit is close to full, in thousandths.
 const CLOSE: i64 = 800;
@@ -35,6 +36,8 @@ pub(super) struct CounterRow {
     pub(super) used: Option<i64>,
     pub(super) held: i64,
     pub(super) limit: Option<i64>,
+    /// How many of a rate may come at once, where that is another number.
+    pub(super) burst: Option<i64>,
     /// How full, in thousandths.
     pub(super) share: Option<i64>,
     pub(super) blocked: bool,
@@ -125,7 +128,7 @@ impl CounterRow {
             self.per.clone(),
             self.amount(self.used),
             self.amount(Some(self.held)),
-            self.amount(self.limit),
+            at_most(&self.meter, self.limit, self.burst),
             self.share_text(),
             self.state().to_owned(),
         ]
@@ -168,10 +171,11 @@ impl Snapshot {
             meter: id.meter.clone(),
             per: counted.window.to_string(),
             window: id.window.clone(),
-            // What is open is held, and that is what it counts.
-            used: if counted.is_open() { Some(counted.held()) } else { counted.used() },
-            held: if counted.is_open() { 0 } else { counted.held() },
+            // Of what is open nothing is used: it is held.
+            used: if counted.is_open() { Some(0) } else { counted.used() },
+            held: counted.held(),
             limit: counted.limit(),
+            burst: counted.burst(),
             share: counted.share(),
             blocked: is_blocked(&id.root, &id.scope),
         });
