@@ -43,6 +43,7 @@ Exit codes:
   3  denied: nothing was charged
   1  an error: nothing was charged, unless its message says that this is not known
   2  an option that cannot be read
+With --json `refused_by` holds the places in `limits` of those that refuse, ascending and counted from 0.
 When the answer cannot be printed, standard error says so, and the exit code is still that of what was done.
 
 Examples:
@@ -65,7 +66,7 @@ struct Json<'a> {
 
 #[derive(Serialize)]
 struct JsonDenied {
-    /// The places in `limits` of those that refuse, ascending, from 0.
+    /// The places in `limits` of those that refuse, ascending, counted from 0 (`replay --decisions` counts from 1).
     refused_by: Vec<usize>,
     /// The blocks among them.
     blocked: Vec<JsonBlock>,

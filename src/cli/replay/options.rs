@@ -82,8 +82,8 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) plot: Option<PathBuf>,
 
-    /// Write each decision as CSV: line, decision, and by their place in the policy the limits that refused, and those
-    /// in shadow mode that would have
+    /// Write each decision as CSV: line, decision, and by their place in the policy, ascending and counted from 1, the limits
+    /// that refused, and those in shadow mode that would have (`charge --json` counts from 0)
     #[arg(long, value_name = "FILE")]
     pub(crate) decisions: Option<PathBuf>,
 }

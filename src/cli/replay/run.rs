@@ -215,8 +215,13 @@ impl Replay {
             }
         }
         self.settle_until(i64::MAX).await?;
-        if let (0, Some(bad)) = (self.tally.total.requests(), first_bad) {
-            anyhow::bail!("no row could be used, {bad_rows} were bad; the first: {bad}");
+        match (self.tally.total.requests(), first_bad, self.unknown_models) {
+            (0, Some(bad), _) => anyhow::bail!("no row could be used, {bad_rows} were bad; the first: {bad}"),
+            (0, None, 0) => anyhow::bail!("no row could be used: {} has none", self.file),
+            (0, None, calls) => {
+                anyhow::bail!("no row could be used: there is no price for the models of all {calls} calls")
+            }
+            _ => {}
         }
         Ok(bad_rows)
     }
@@ -327,11 +332,14 @@ impl Replay {
         RowError::Bad(BadRow { file: self.file.clone(), line: row.line, column: None, problem })
     }
 
-    /// One line of `--decisions`. Limits are counted from 1.
+    /// One line of `--decisions`. Limits are counted from 1, ascending.
     fn note(&mut self, line: u64, decision: &str, refused_by: &[usize], shadowed_by: &[usize]) -> anyhow::Result<()> {
         let Some(decisions) = &mut self.decisions else { return Ok(()) };
-        let numbers =
-            |places: &[usize]| places.iter().map(|place| (place + 1).to_string()).collect::<Vec<_>>().join(" ");
+        let numbers = |places: &[usize]| {
+            let mut numbers: Vec<_> = places.iter().map(|place| place + 1).collect();
+            numbers.sort_unstable();
+            numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
+        };
         decisions.write(&format!("{line},{decision},{},{}\n", numbers(refused_by), numbers(shadowed_by)))
     }
 }

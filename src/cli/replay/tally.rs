@@ -225,11 +225,12 @@ impl Tally {
         }
     }
 
-    /// How many limits were passed, by more than they allow.
-    pub(crate) fn overdrawn(&self) -> usize {
-        let passed =
-            |tally: &&LimitTally| !tally.limit.is_shadow() && tally.overdraft > tally.limit.allowed_overdraft();
-        self.limits.iter().filter(passed).count()
+    /// How many limits were passed within the overdraft they allow, and how many by more than that.
+    pub(crate) fn passed(&self) -> (usize, usize) {
+        let enforced = self.limits.iter().filter(|tally| !tally.limit.is_shadow() && tally.overdraft > 0);
+        let (beyond, within): (Vec<_>, Vec<_>) =
+            enforced.partition(|tally| tally.overdraft > tally.limit.allowed_overdraft());
+        (within.len(), beyond.len())
     }
 
     /// The hours with most calls, most first, and when each began.

@@ -70,13 +70,16 @@ struct Json<'a> {
     decisions_per_second: u64,
 }
 
-/// With --reserve. `denied_by_holds` counts the calls that would have been granted had nothing been held.
+/// With --reserve. `denied_by_holds` counts the calls that would have been granted had nothing been held,
+/// `limits_passed_within_overdraft` the limits that were passed by no more than the overdraft they allow, and `limits_overdrawn`
+/// those that were passed by more.
 #[derive(Serialize)]
 struct JsonReserve {
     estimate: String,
     peak_held_nanos: i64,
     peak_calls: usize,
     denied_by_holds: u64,
+    limits_passed_within_overdraft: usize,
     limits_overdrawn: usize,
     longest_call_ms: i64,
     out_of_order_rows: u64,
@@ -84,12 +87,14 @@ struct JsonReserve {
 
 impl JsonReserve {
     fn new(by: EstimateBy, sums: &Sums, tally: &Tally) -> Self {
+        let (within, beyond) = tally.passed();
         Self {
             estimate: by.words(),
             peak_held_nanos: sums.peak_held.nanos(),
             peak_calls: sums.peak_calls,
             denied_by_holds: sums.denied_by_holds,
-            limits_overdrawn: tally.overdrawn(),
+            limits_passed_within_overdraft: within,
+            limits_overdrawn: beyond,
             longest_call_ms: sums.longest_ms,
             out_of_order_rows: sums.out_of_order,
         }
