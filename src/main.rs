@@ -24,5 +24,6 @@ fn main() -> ExitCode {
 fn told(error: &anyhow::Error) -> String {
     let last = error.chain().position(|cause| cause.is::<costguard::Error>());
     let causes = error.chain().take(last.map_or(usize::MAX, |last| last + 1));
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let told = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    cli::without_controls(&told, &['\n', '\t']).into_owned()
 }

@@ -297,7 +297,9 @@ fn what_is_missing_or_wrong_is_said_with_what_to_do() {
         (&[][..], 1, "how much? Give --cost 0.12, or --amount tokens=500"),
         (&["--cost", "1"], 1, "which root? Give --root ID"),
         (&[&user[..], &["--cost", "1"]].concat(), 1, "give --policy FILE, or --per day"),
-        (&[&user[..], &["--cost", "-1", "--per", "day"]].concat(), 1, "a charge adds 0 or more"),
+        (&[&user[..], &["--cost", "-1", "--per", "day"]].concat(), 2, "a charge adds 0 or more"),
+        (&[&user[..], &["--amount", "tokens=-1", "--per", "day"]].concat(), 2, "is negative; write 0 or more"),
+        (&["--amount", "tokens=99999999999999999999"], 2, "is too large: the most is 9223372036854775807"),
         (&[&user[..], &["--cost", "much", "--per", "day"]].concat(), 2, "for '--cost <DOLLARS>'"),
         (&[&user[..], &["--cost", "1", "--per", "fortnight"]].concat(), 2, "use minute, hour, day"),
         (&["--scope", "alice"], 2, "expected KIND=ID, like user=alice"),
@@ -464,6 +466,17 @@ fn a_limit_is_set_shown_and_cleared_and_decides_meanwhile() {
     assert!(text.contains("has what policies say") && text.contains("no rules are in force"), "{text}");
     ask(3);
 
+    on_server(&["limit", "set", "user:sam", "cost", "7", "--per", "day", "--root", "rita"]).ok();
+    let text = on_server(&["limit", "clear", "user:rita", "cost", "--per", "day"]).ok();
+    assert!(
+        text.starts_with("user:rita had no other limit of cost per day; what is in force under this root, on redis://")
+            && text.contains("user:sam   cost per day at most 7"),
+        "{text}"
+    );
+    let text = on_server(&["unblock", "user:rita"]).ok();
+    assert!(text.starts_with("user:rita was not blocked; ") && text.contains("user:sam"), "{text}");
+    assert_eq!(on_server(&["unblock", "user:rita", "--json"]).json()["outcome"], "nothing");
+
     let past = on_server(&["limit", "set", "user:rita", "cost", "1", "--per", "day", "--until", "2020-01-01"]);
     past.failed(1, "--until 2020-01-01 00:00:00 is over");
     on_server(&["limit", "set", "user:rita", "cost", "1e3", "--per", "day"]).failed(1, "not an amount of money");
@@ -507,6 +520,17 @@ fn a_block_refuses_until_it_is_lifted() {
     );
     assert_eq!(on_server(&["unblock", "user:mal lory", "--json"]).json()["outcome"], "unblocked");
     ask(0);
+}
+
+#[test]
+fn names_do_not_steer_a_terminal() {
+    let tricky = "a\u{1b}[31m\nb";
+    let text = on_server(&["peek", "--per", "day", "--scope", &format!("user={tricky}")]).ok();
+    assert!(text.lines().next().unwrap().ends_with("root a\\u{1b}[31m\\nb"), "{text}");
+    let json = on_server(&["peek", "--per", "day", "--scope", &format!("user={tricky}"), "--json"]).json();
+    assert_eq!(json["root"], tricky);
+    let unknown = on_server(&["hold", "show", tricky, "--root", tricky]);
+    assert!(!unknown.err.contains('\u{1b}'), "{}", unknown.err);
 }
 
 #[test]

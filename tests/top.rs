@@ -273,6 +273,8 @@ async fn one_look_is_an_object_for_programs() {
     assert_eq!(row(&look, "user:alice", "requests")["limit"], 4);
     assert_eq!(look["blocks"][0]["scope"], "user:carol");
     assert_eq!(row(&look, "user:list", "cost"), Value::Null, "what has another type is no counter");
+    let now = spent.once(&["--wait", "0"]);
+    assert!(now["complete"] == true && !now["at"].as_str().unwrap().starts_with("1970"), "{now}");
 
     // An override counts, and a limit of how many rows.
     let policy = Policy::from_toml(POLICY).unwrap();

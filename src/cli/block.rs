@@ -1,6 +1,7 @@
 //! `costguard block` and `unblock`: nothing more for one scope, for a time.
 
 use anyhow::ensure;
+use costguard::ops::RuleKind;
 
 use super::rules::{EndArgs, RuleArgs};
 
@@ -48,8 +49,12 @@ pub(crate) async fn unblock(args: UnblockArgs) -> anyhow::Result<()> {
     let of = args.of;
     let subject = of.subject()?;
     let guard = of.under.guard().await?;
+    let was_blocked = of.has(&guard, |kind| *kind == RuleKind::Block).await?;
     let rule = guard.unblock(&subject, of.kind());
     of.under.at.into_iter().fold(rule, |rule, at| rule.at(at)).await?;
+    if !was_blocked {
+        return of.report_nothing(&guard, "was not blocked; what is in force under this root").await;
+    }
     of.report(&guard, "unblocked", "is not blocked").await;
     Ok(())
 }

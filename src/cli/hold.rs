@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::amounts::{AmountArgs, amounts, check};
 use super::holds::JsonAmount;
-use super::output::{after, print, print_json, table};
+use super::output::{after, print, print_json, shown, table};
 use super::target::SubjectArgs;
 use super::time::{people_time, rfc3339};
 
@@ -113,11 +113,11 @@ impl OneHold {
                 tags: tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
             });
         }
-        let mut text = format!("{} {words}, on {}\n\n", self.id, self.whose.place(guard)?);
+        let mut text = format!("{} {words}, on {}\n\n", shown(&self.id), self.whose.place(guard)?);
         writeln!(text, "reserved  {} UTC", people_time(hold.reserved_ms()))?;
         writeln!(text, "expires   {} UTC", people_time(hold.expires_ms()))?;
         for (name, value) in tags {
-            writeln!(text, "tag       {name}={value}")?;
+            writeln!(text, "tag       {}", shown(&format!("{name}={value}")))?;
         }
         let mut columns = vec!["counter", if outcome == "open" { "held" } else { "was held" }, "at most"];
         if hold.state() == HoldState::Settled {
@@ -154,11 +154,11 @@ impl OneHold {
                 limits: limits.collect(),
             });
         }
-        let place = self.whose.place(guard)?;
+        let (place, id) = (self.whose.place(guard)?, shown(&self.id));
         let mut text = match (settled.replayed, settled.late) {
-            (true, _) => format!("{} was settled before with these amounts, on {place}: the counters of then", self.id),
-            (false, true) => format!("{} is settled, after it had expired, on {place}", self.id),
-            (false, false) => format!("{} is settled, on {place}", self.id),
+            (true, _) => format!("{id} was settled before with these amounts, on {place}: the counters of then"),
+            (false, true) => format!("{id} is settled, after it had expired, on {place}"),
+            (false, false) => format!("{id} is settled, on {place}"),
         };
         let mut counters = table(&["counter", "charged", "used", "at most"]);
         let mut remarks = String::new();

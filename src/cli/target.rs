@@ -11,6 +11,7 @@ use costguard::ops::{Peek, Rule, RuleKind};
 use costguard::store::redis::RedisConfig;
 use costguard::{CostGuard, Counter, Limit, Meter, Policy, Subject, Window};
 
+use super::output::shown;
 use super::states::Block;
 use super::time::{parse_time_ms, people_time};
 
@@ -218,7 +219,7 @@ impl SubjectArgs {
     pub(crate) fn place(&self, guard: &CostGuard) -> anyhow::Result<String> {
         let store = guard.store().describe();
         Ok(match self.root()? {
-            Some(root) => format!("{store}, root {root}"),
+            Some(root) => format!("{store}, root {}", shown(root)),
             None => store,
         })
     }

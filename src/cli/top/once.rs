@@ -6,7 +6,7 @@ use costguard::service::Health;
 use serde::Serialize;
 
 use super::view::{BlockRow, COLUMNS, CounterRow, HoldRow, Snapshot, Sort, Tab};
-use crate::cli::output::table;
+use crate::cli::output::{shown, table};
 use crate::cli::time::{people_duration, people_time, rfc3339};
 
 /// Amounts are in the meter's unit: nanos for `cost`.
@@ -126,8 +126,8 @@ pub(super) fn to_text(snapshot: &Snapshot, sort: Sort, filter: &str, most: usize
             text,
             "\n\nThe oldest of {} open holds is {}, under {}, held for {age}.",
             held.len(),
-            oldest.id,
-            oldest.root
+            shown(&oldest.id),
+            shown(&oldest.root)
         )?;
     }
     for BlockRow { root, scope, until_ms } in &snapshot.blocks {

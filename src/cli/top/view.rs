@@ -248,12 +248,12 @@ impl Snapshot {
     pub(super) fn extent(&self) -> String {
         let Progress { keys, complete, pass, overflowed } = self.progress;
         match (complete, overflowed) {
-            (_, true) => format!("partial: more than can be kept; {keys} keys in the last turn"),
-            (false, _) => format!("partial: still looking, {keys} keys in the last turn"),
+            (_, true) => format!("partial: more than can be kept; about {keys} keys in the last turn"),
+            (false, _) => format!("partial: still looking, about {keys} keys in the last turn"),
             (true, _) if pass > Duration::from_secs(2) => {
                 format!("all keys, each looked at every {} s", pass.as_secs())
             }
-            (true, _) => format!("all keys, {keys} in the last turn"),
+            (true, _) => "all keys".to_owned(),
         }
     }
 }
