@@ -140,11 +140,6 @@ fn scripts_are_loaded_and_verified_where_only_evalsha_script_load_and_data_comma
     let charged = finish(program().args(["charge", "--cost", "0.25", "--admit", "--id", "once"]).args(scope));
     let peeked = finish(program().arg("peek").args(scope)).ok();
     assert!(peeked.contains("0.25"), "{peeked}");
-    let apart = format!("redis://deployer@{}", server.addr());
-    let peek = ["peek", "--scope", "user=alice", "--per", "total"];
-    let with_password = |program: &mut Command| finish(program.env("REDIS_PASSWORD", "s3cret")).ok();
-    assert!(with_password(program().args(peek).args(["--url", &apart])).contains("0.25"));
-    assert!(with_password(program().args(peek).env("COSTGUARD_URL", &apart)).contains("0.25"));
     for shown in [loaded, before.out, before.err, after.out, charged.ok(), peeked] {
         assert!(!shown.contains("s3cret"), "{shown}");
     }
@@ -284,6 +279,27 @@ fn the_server_comes_from_the_environment_where_no_option_names_it_and_is_never_e
     let unreachable = finish(program().args(args).env("COSTGUARD_URL", "redis://u:s3cret@127.0.0.1:1"));
     assert!(!unreachable.err.contains("s3cret"), "{}", unreachable.err);
     unreachable.failed(1, "no Redis answers at 127.0.0.1:1");
+}
+
+#[test]
+fn a_url_without_a_password_takes_the_one_of_the_environment_unless_that_is_another_servers() {
+    let server = Server::start();
+    redis::cmd("CONFIG").arg(&["SET", "requirepass", "s3cret"]).exec(&mut connection(&server.url())).unwrap();
+    let url = server.url();
+    let peek = |args: &[&str], vars: &[(&str, &str)]| {
+        let args = [&["peek", "--scope", "user=alice", "--per", "total"], args].concat();
+        finish(program().args(args).envs(vars.iter().copied()))
+    };
+    let password = ("REDIS_PASSWORD", "s3cret");
+    peek(&["--url", &url], &[password]).ok();
+    peek(&["--url", &url], &[password, ("REDIS_URL", &url)]).ok();
+    peek(&[], &[password, ("COSTGUARD_URL", &url)]).ok();
+    peek(&[], &[password, ("REDIS_URL", &url)]).ok();
+    peek(&["--url", &url], &[]).failed(1, "it wants a password: set REDIS_PASSWORD");
+    for name in ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST"] {
+        let other = if name == "REDIS_HOST" { "nowhere.invalid" } else { "redis://nowhere.invalid" };
+        peek(&["--url", &url], &[password, (name, other)]).failed(1, "it wants a password");
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(crate) struct ServerArgs {
     /// The Redis or Valkey server, sentinels or cluster [default: $COSTGUARD_URL, $REDIS_URL or $REDIS_HOST]
     ///
     /// A URL without a password takes $REDIS_PASSWORD (and $REDIS_USERNAME), which stays out of process lists, unless
-    /// $REDIS_URL or $REDIS_HOST names another server.
+    /// the environment names another server.
     #[arg(long, value_name = "redis://HOST:PORT")]
     url: Option<String>,
 }
@@ -55,9 +55,12 @@ impl ServerArgs {
 pub(crate) fn config_of(url: &str) -> anyhow::Result<RedisConfig> {
     // Read alone first, for an error that does not speak of a variable.
     RedisConfig::from_url(url)?;
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     Ok(RedisConfig::from_vars(|name| match name {
         "COSTGUARD_URL" => Some(url.to_owned()),
-        _ => std::env::var(name).ok(),
+        // The server that a password in the environment belongs to, where it names one.
+        "REDIS_URL" => variable("COSTGUARD_URL").or_else(|| variable("REDIS_URL")),
+        _ => variable(name),
     })?)
 }
 
