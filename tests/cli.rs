@@ -540,11 +540,11 @@ fn a_block_refuses_until_it_is_lifted() {
 
 #[test]
 fn names_do_not_steer_a_terminal() {
-    let tricky = "a\u{1b}[31m\nb";
+    let tricky = "a\u{1b}[31m\n\u{9b}b";
     let text = on_server(&["peek", "--per", "day", "--scope", &format!("user={tricky}")]).ok();
-    assert!(text.lines().next().unwrap().ends_with("root a\\u{1b}[31m\\nb"), "{text}");
-    let json = on_server(&["peek", "--per", "day", "--scope", &format!("user={tricky}"), "--json"]).json();
-    assert_eq!(json["root"], tricky);
+    assert!(text.lines().next().unwrap().ends_with("root a\\u{1b}[31m\\n\\u{9b}b"), "{text}");
+    let json = on_server(&["peek", "--per", "day", "--scope", &format!("user={tricky}"), "--json"]);
+    assert!(json.json()["root"] == tricky && !json.out.contains(['\u{1b}', '\u{9b}']), "{}", json.out);
     let unknown = on_server(&["hold", "show", tricky, "--root", tricky]);
     assert!(!unknown.err.contains('\u{1b}'), "{}", unknown.err);
 }

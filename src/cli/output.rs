@@ -99,7 +99,14 @@ pub(crate) fn after(done: &str, shown: anyhow::Result<()>) {
 
 /// Prints one JSON value to standard output.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    print_raw(&serde_json::to_string_pretty(value)?)
+    let json = serde_json::to_string_pretty(value)?;
+    // Within strings, where JSON itself escapes only those before the space.
+    let is_left = |c: char| c.is_control() && c != '\n';
+    if !json.contains(is_left) {
+        return print_raw(&json);
+    }
+    let escaped = |c: char| if is_left(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    print_raw(&json.chars().map(escaped).collect::<String>())
 }
 
 /// A table whose first column is words and whose others are figures.

@@ -20,7 +20,7 @@ use super::reserve::{Call, Ended, Reserved, Reserving, receipt_ttl};
 use super::series::{LimitSeries, record, record_settled};
 use super::subjects::Subjects;
 use super::tally::{Outcome, Tally};
-use crate::cli::output::{OutputFile, print};
+use crate::cli::output::{OutputFile, print, print_json};
 use crate::cli::target::{config_of, own_prefix};
 
 /// Replays a log against a policy, then reports. Until the last row is decided, nothing is.
@@ -86,7 +86,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
         unknown_models,
         elapsed,
     };
-    print(&if args.json { report.to_json()? } else { report.to_table()? })
+    if args.json { print_json(&report.to_json()) } else { print(&report.to_table()?) }
 }
 
 fn log_options(args: &ReplayArgs, subjects: &Subjects) -> LogOptions {

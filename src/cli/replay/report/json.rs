@@ -11,9 +11,9 @@ use crate::cli::time::rfc3339;
 
 impl Report {
     /// The report as one JSON object. Money is in integer nanos, times are RFC 3339 in UTC.
-    pub(crate) fn to_json(&self) -> anyhow::Result<String> {
+    pub(crate) fn to_json(&self) -> impl Serialize {
         let total = &self.tally.total;
-        let json = Json {
+        Json {
             log: &self.log,
             policy: &self.policy,
             store: &self.store,
@@ -39,8 +39,7 @@ impl Report {
             scopes: self.tally.scopes().into_iter().take(TOP_SCOPES).map(JsonTotals::new).collect(),
             elapsed_ms: u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
             decisions_per_second: self.decisions_per_second(),
-        };
-        Ok(serde_json::to_string_pretty(&json)?)
+        }
     }
 }
 
