@@ -6,13 +6,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod cli;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     match cli::run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", told(&error));
+            // Not `eprintln!`, which panics where standard error is closed, and then the exit code is another.
+            let _ = writeln!(std::io::stderr().lock(), "error: {}", told(&error));
             ExitCode::FAILURE
         }
     }
@@ -22,5 +24,6 @@ fn main() -> ExitCode {
 fn told(error: &anyhow::Error) -> String {
     let last = error.chain().position(|cause| cause.is::<costguard::Error>());
     let causes = error.chain().take(last.map_or(usize::MAX, |last| last + 1));
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let told = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    cli::without_controls(&told, &['\n', '\t']).into_owned()
 }

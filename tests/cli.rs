@@ -45,7 +45,7 @@ impl Run {
 
 fn program() -> Command {
     let mut program = cargo_bin_cmd!("costguard");
-    for name in ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST", "REDIS_KEY_PREFIX"] {
+    for name in ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_KEY_PREFIX"] {
         program.env_remove(name);
     }
     program
@@ -207,7 +207,15 @@ fn a_charge_exits_with_0_when_it_lands_and_with_3_when_it_is_denied() {
     let denied = charge(&["--cost", "0", "--amount", "tokens=61", "--admit", "--json"]);
     assert_eq!(denied.code, 3);
     assert_eq!(denied.json()["outcome"], "denied");
-    assert_eq!(denied.json()["denied"], serde_json::json!({"refused_by": [1], "retry_after_ms": null}));
+    assert_eq!(denied.json()["denied"], json!({"refused_by": [1], "blocked": [], "retry_after_ms": null}));
+    let both = ["--cost", "0.41", "--amount", "tokens=61", "--admit"];
+    let denied = charge(&both);
+    assert!(
+        denied.out.starts_with("denied by user:alice cost per day and org:exit-codes tokens total on"),
+        "{}",
+        denied.out
+    );
+    assert_eq!(charge(&[&both[..], &["--json"]].concat()).json()["denied"]["refused_by"], json!([0, 1]));
 
     let charged = charge(&["--cost", "0.41", "--amount", "tokens=1"]).ok();
     assert!(charged.contains("user:alice cost per day is 0.01 over its limit"), "{charged}");
@@ -274,6 +282,27 @@ fn the_server_comes_from_the_environment_where_no_option_names_it_and_is_never_e
 }
 
 #[test]
+fn a_url_without_a_password_takes_the_one_of_the_environment_unless_that_is_another_servers() {
+    let server = Server::start();
+    redis::cmd("CONFIG").arg(&["SET", "requirepass", "s3cret"]).exec(&mut connection(&server.url())).unwrap();
+    let url = server.url();
+    let peek = |args: &[&str], vars: &[(&str, &str)]| {
+        let args = [&["peek", "--scope", "user=alice", "--per", "total"], args].concat();
+        finish(program().args(args).envs(vars.iter().copied()))
+    };
+    let password = ("REDIS_PASSWORD", "s3cret");
+    peek(&["--url", &url], &[password]).ok();
+    peek(&["--url", &url], &[password, ("REDIS_URL", &url)]).ok();
+    peek(&[], &[password, ("COSTGUARD_URL", &url)]).ok();
+    peek(&[], &[password, ("REDIS_URL", &url)]).ok();
+    peek(&["--url", &url], &[]).failed(1, "it wants a password: set REDIS_PASSWORD");
+    for name in ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST"] {
+        let other = if name == "REDIS_HOST" { "nowhere.invalid" } else { "redis://nowhere.invalid" };
+        peek(&["--url", &url], &[password, (name, other)]).failed(1, "it wants a password");
+    }
+}
+
+#[test]
 fn what_is_missing_or_wrong_is_said_with_what_to_do() {
     let (_dir, policy) = policy();
     let policy = ["--policy", &policy];
@@ -284,7 +313,9 @@ fn what_is_missing_or_wrong_is_said_with_what_to_do() {
         (&[][..], 1, "how much? Give --cost 0.12, or --amount tokens=500"),
         (&["--cost", "1"], 1, "which root? Give --root ID"),
         (&[&user[..], &["--cost", "1"]].concat(), 1, "give --policy FILE, or --per day"),
-        (&[&user[..], &["--cost", "-1", "--per", "day"]].concat(), 1, "a charge adds 0 or more"),
+        (&[&user[..], &["--cost", "-1", "--per", "day"]].concat(), 2, "a charge adds 0 or more"),
+        (&[&user[..], &["--amount", "tokens=-1", "--per", "day"]].concat(), 2, "is negative; write 0 or more"),
+        (&["--amount", "tokens=99999999999999999999"], 2, "is too large: the most is 9223372036854775807"),
         (&[&user[..], &["--cost", "much", "--per", "day"]].concat(), 2, "for '--cost <DOLLARS>'"),
         (&[&user[..], &["--cost", "1", "--per", "fortnight"]].concat(), 2, "use minute, hour, day"),
         (&["--scope", "alice"], 2, "expected KIND=ID, like user=alice"),
@@ -298,6 +329,7 @@ fn what_is_missing_or_wrong_is_said_with_what_to_do() {
         (&[&user[..], &org[..], &policy[..], &["--amount", "pages=1"]].concat(), 1, "nothing here counts pages"),
         (&[&user[..], &["--policy", "gone.toml"]].concat(), 1, "cannot read the policy gone.toml"),
         (&["--cost", "1", "--at", "yesterday"], 2, "expected like 2024-05-01"),
+        (&["--cost", "1", "--at", "2286-11-20T17:46:40Z"], 2, "give a time before 2286-11-20 17:46:39 UTC"),
     ] {
         run(&[charge, args].concat()).failed(code, message);
     }
@@ -450,6 +482,17 @@ fn a_limit_is_set_shown_and_cleared_and_decides_meanwhile() {
     assert!(text.contains("has what policies say") && text.contains("no rules are in force"), "{text}");
     ask(3);
 
+    on_server(&["limit", "set", "user:sam", "cost", "7", "--per", "day", "--root", "rita"]).ok();
+    let text = on_server(&["limit", "clear", "user:rita", "cost", "--per", "day"]).ok();
+    assert!(
+        text.starts_with("user:rita had no other limit of cost per day; what is in force under this root, on redis://")
+            && text.contains("user:sam   cost per day at most 7"),
+        "{text}"
+    );
+    let text = on_server(&["unblock", "user:rita"]).ok();
+    assert!(text.starts_with("user:rita was not blocked; ") && text.contains("user:sam"), "{text}");
+    assert_eq!(on_server(&["unblock", "user:rita", "--json"]).json()["outcome"], "nothing");
+
     let past = on_server(&["limit", "set", "user:rita", "cost", "1", "--per", "day", "--until", "2020-01-01"]);
     past.failed(1, "--until 2020-01-01 00:00:00 is over");
     on_server(&["limit", "set", "user:rita", "cost", "1e3", "--per", "day"]).failed(1, "not an amount of money");
@@ -470,8 +513,40 @@ fn a_block_refuses_until_it_is_lifted() {
     let text = on_server(&["block", "user:mal lory", "--for", "1h"]).ok();
     assert!(text.contains("is blocked") && text.contains("1 h"), "{text}");
     ask(3);
+    let until = |args: &[&str]| {
+        let counter = ["--per", "day", "--scope", "user=mal lory"];
+        let text = on_server(&[args, &counter].concat()).out;
+        let line = text.lines().find(|line| line.starts_with("  user:mal%20lory is blocked until ")).expect(&text);
+        assert!(line.ends_with(" UTC") && !text.contains("block total"), "{text}");
+        let json = on_server(&[args, &counter, &["--json"]].concat()).json();
+        let blocked = if json["denied"].is_null() { &json["blocked"][0] } else { &json["denied"]["blocked"][0] };
+        assert_eq!(blocked["scope"], "user:mal%20lory");
+        blocked["until_ms"].as_i64().unwrap()
+    };
+    let admit = ["charge", "--admit", "--cost", "1"];
+    assert!(
+        on_server(&[&admit[..], &["--per", "day", "--scope", "user=mal lory"]].concat())
+            .out
+            .starts_with("denied by the block of user:mal%20lory on ")
+    );
+    assert_eq!((until(&["peek"]), until(&["statement"])), (until(&admit), until(&admit)));
+    assert_eq!(
+        on_server(&["peek", "--per", "day", "--scope", "user=lory", "--root", "mal lory", "--json"]).json()["blocked"],
+        json!([])
+    );
     assert_eq!(on_server(&["unblock", "user:mal lory", "--json"]).json()["outcome"], "unblocked");
     ask(0);
+}
+
+#[test]
+fn names_do_not_steer_a_terminal() {
+    let tricky = "a\u{1b}[31m\n\u{9b}b";
+    let text = on_server(&["peek", "--per", "day", "--scope", &format!("user={tricky}")]).ok();
+    assert!(text.lines().next().unwrap().ends_with("root a\\u{1b}[31m\\n\\u{9b}b"), "{text}");
+    let json = on_server(&["peek", "--per", "day", "--scope", &format!("user={tricky}"), "--json"]);
+    assert!(json.json()["root"] == tricky && !json.out.contains(['\u{1b}', '\u{9b}']), "{}", json.out);
+    let unknown = on_server(&["hold", "show", tricky, "--root", tricky]);
+    assert!(!unknown.err.contains('\u{1b}'), "{}", unknown.err);
 }
 
 #[test]
@@ -500,4 +575,35 @@ fn a_benchmark_reports_every_operation_on_either_store_and_leaves_no_key_without
         // -2: a receipt that has ended since it was listed.
         assert!(key.starts_with("bench-") && (ttl_ms == -2 || (0..=most_ms).contains(&ttl_ms)), "{key}: {ttl_ms}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_done_does_not_look_undone_when_the_answer_cannot_be_printed() {
+    let (_dir, policy) = policy();
+    for id in ["a", "b"] {
+        reserve("unprinted", &policy, id);
+    }
+    let full = |args: &[&str], code: i32, done: &str| {
+        let file = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("costguard"))
+            .args(args)
+            .args(["--root", "unprinted", "--url", &server_url(), "--prefix", prefix()])
+            .stdout(file)
+            .output()
+            .unwrap();
+        let err = String::from_utf8(command.stderr).unwrap();
+        assert_eq!(command.status.code(), Some(code), "{err}");
+        assert!(err.starts_with(&format!("error: {done}, but the answer cannot be shown: ")), "{err}");
+    };
+    let amounts = ["--cost", "0.40", "--amount", "tokens=1"];
+    let scopes = ["--policy", &policy, "--scope", "user=alice", "--scope", "org=unprinted", NOON[0], NOON[1]];
+    full(&[&["charge"], &amounts[..], &scopes].concat(), 0, "it was charged");
+    full(&[&["charge", "--json", "--admit"], &amounts[..], &scopes].concat(), 3, "it was denied");
+    full(&["hold", "release", "a", NOON[0], NOON[1]], 0, "the hold was released");
+    full(&[&["hold", "settle", "b", NOON[0], NOON[1]], &amounts[..]].concat(), 0, "the hold was settled");
+    full(&["limit", "set", "user:bob", "cost", "5", "--per", "day"], 0, "the limit was set");
+    full(&["limit", "clear", "user:bob", "cost", "--per", "day"], 0, "the limit was cleared");
+    full(&["block", "user:bob", "--for", "1h"], 0, "the scope was blocked");
+    full(&["unblock", "user:bob"], 0, "the scope was unblocked");
 }

@@ -464,6 +464,41 @@ fn only_estimates_below_the_truth_can_pass_a_limit() {
 }
 
 #[test]
+fn a_limit_that_was_passed_within_its_overdraft_is_told_apart() {
+    let folder = Folder::new("0.25");
+    folder.write("log.csv", OVERLAPPING);
+    let told = |overdraft: &str| {
+        let policy = format!("[[limit]]\nscope = 'user'\nmeter = 'cost'\nlimit = '0.25'\nper = 'day'\n{overdraft}");
+        folder.write("policy.toml", &policy);
+        let more = ["--reserve", "--estimate-factor", "0.1", "--latency", "60s"];
+        let report = json(&folder.replay("log.csv", "", &more));
+        let (log, policy, prices) = (folder.path("log.csv"), folder.path("policy.toml"), folder.path("prices.json"));
+        let text = stdout(&replay([&*log, "--policy", &policy, "--prices", &prices].into_iter().chain(more)));
+        let of = |name: &str| report["reserve"][name].as_u64().unwrap();
+        (of("limits_passed_within_overdraft"), of("limits_overdrawn"), text)
+    };
+    let (within, beyond, text) = told("overdraft = '0.10'");
+    assert_eq!((within, beyond), (1, 0));
+    assert!(text.contains("\n1 limit was passed, within the overdraft allowed.\n"), "{text}");
+    let (within, beyond, text) = told("overdraft = '0.04'");
+    assert_eq!((within, beyond), (0, 1));
+    assert!(text.contains("\n1 limit was passed, because calls cost more than they held.\n"), "{text}");
+}
+
+#[test]
+fn a_log_without_a_row_that_can_be_used_is_an_error() {
+    let folder = Folder::new("1");
+    let header = "ts,user,model,input_tokens,output_tokens\n";
+    folder.write("log.csv", header);
+    assert!(failure(&folder.replay("log.csv", "", &[])).contains("no row could be used: "));
+    folder.write("log.csv", &format!("{header}1700000000,alice,x,100,50\n"));
+    let error = failure(&folder.replay("log.csv", "", &["--unknown-model", "skip"]));
+    assert!(error.contains("no price for the models of all 1 calls"), "{error}");
+    folder.write("log.csv", &format!("{header}2300-01-01,alice,m,100,50\n"));
+    assert!(failure(&folder.replay("log.csv", "", &[])).contains("is too far away"));
+}
+
+#[test]
 fn a_call_is_charged_in_the_day_in_which_it_began() {
     let folder = Folder::new("0.10");
     folder.write("log.csv", "ts,user,model,input_tokens,output_tokens,latency\n\

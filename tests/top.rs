@@ -41,7 +41,11 @@ struct Terminal {
 
 impl Terminal {
     fn start(args: &[&str]) -> Self {
-        let (rows, cols) = (24, 130);
+        Self::of_width(130, args)
+    }
+
+    fn of_width(cols: u16, args: &[&str]) -> Self {
+        let rows = 24;
         let pty = native_pty_system().openpty(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
         let mut command = CommandBuilder::new(cargo_bin!("costguard"));
         command.args([&["top"], args].concat());
@@ -222,7 +226,7 @@ async fn a_terminal_shows_who_spends_what_is_full_and_what_is_held_and_follows_i
     top.press("3");
     let text = top.until("what bob holds", |text| text.contains("concurrency") && text.contains("by used"));
     assert!(
-        words(line(&text, "concurrency")).starts_with(&["user:bob", "acme", "concurrency", "open", "1", "0", "5"]),
+        words(line(&text, "concurrency")).starts_with(&["user:bob", "acme", "concurrency", "open", "0", "1", "5"]),
         "{text}"
     );
     hold.forget();
@@ -233,6 +237,21 @@ async fn a_terminal_shows_who_spends_what_is_full_and_what_is_held_and_follows_i
     top.until_shown("disconnected");
     top.press("q");
     assert!(top.ended());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_narrow_terminal_cuts_no_leading_digit_and_the_scope_last() {
+    let spent = spent().await;
+    let policy = Policy::from_toml(&POLICY.replace("concurrency = 5", "meter = 'cost'\nper = 'year'")).unwrap();
+    let user = "0123456789abcdef0123456789abcdef";
+    let amounts = Amounts::cost("9223372.036854775".parse().unwrap()).requests(0);
+    let _ = spent.guard.charge(&policy, &subject(user), amounts).await.unwrap();
+    let url = spent.server.url();
+    let top = Terminal::of_width(80, &spent.args(&url, &["--filter", user]));
+    let text = top.until_shown("full");
+    let row = words(line(&text, "total"));
+    let scope = &format!("user:{user}")[..27];
+    assert_eq!(row, [scope, "acme", "cost", "total", "9223372", "0.00", "10.00", ">9999%", "full"], "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -254,6 +273,8 @@ async fn one_look_is_an_object_for_programs() {
     assert_eq!(row(&look, "user:alice", "requests")["limit"], 4);
     assert_eq!(look["blocks"][0]["scope"], "user:carol");
     assert_eq!(row(&look, "user:list", "cost"), Value::Null, "what has another type is no counter");
+    let now = spent.once(&["--wait", "0"]);
+    assert!(now["complete"] == true && !now["at"].as_str().unwrap().starts_with("1970"), "{now}");
 
     // An override counts, and a limit of how many rows.
     let policy = Policy::from_toml(POLICY).unwrap();

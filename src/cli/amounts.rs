@@ -10,7 +10,7 @@ use costguard::{Amounts, Meter};
 #[derive(Debug, clap::Args)]
 pub(crate) struct AmountArgs {
     /// An amount of money, in dollars; short for --amount cost=0.12
-    #[arg(long, value_name = "DOLLARS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "DOLLARS", allow_negative_numbers = true, value_parser = parse_cost)]
     cost: Option<Money>,
 
     /// An amount of any meter; may be repeated. `requests` count one unless given
@@ -31,9 +31,23 @@ impl FromStr for AmountArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let (meter, amount) = text.split_once('=').ok_or("expected METER=N, like tokens=500")?;
         let meter = Meter::new(meter).map_err(|error| error.to_string())?;
-        let amount = meter.parse_amount(amount).map_err(|error| error.to_string())?;
+        let amount = parse_amount(&meter, amount)?;
         Ok(Self { meter, amount })
     }
+}
+
+/// Reads an amount in the unit of its meter. One that does not fit is a whole number all the same.
+pub(crate) fn parse_amount(meter: &Meter, text: &str) -> Result<i64, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if *meter != Meter::COST && is_number && text.parse::<i64>().is_err() {
+        return Err(format!("the amount {text} of {meter} is too large: the most is {}", i64::MAX));
+    }
+    meter.parse_amount(text).map_err(|error| error.to_string())
+}
+
+fn parse_cost(text: &str) -> Result<Money, String> {
+    let cost: Money = text.parse().map_err(|error: costguard::Error| error.to_string())?;
+    if cost < Money::ZERO { Err(format!("{cost} is negative; a charge adds 0 or more")) } else { Ok(cost) }
 }
 
 impl AmountArgs {
@@ -41,7 +55,6 @@ impl AmountArgs {
     pub(crate) fn given(&self) -> anyhow::Result<Vec<AmountArg>> {
         let mut amounts = self.amounts.clone();
         if let Some(cost) = self.cost {
-            ensure!(cost >= Money::ZERO, "--cost {cost} is negative; a charge adds 0 or more");
             amounts.insert(0, AmountArg { meter: Meter::COST, amount: cost.nanos() });
         }
         for (place, given) in amounts.iter().enumerate() {
@@ -86,5 +99,7 @@ mod tests {
         for text in ["tokens", "tokens=", "tokens=0.5", "tokens=-1", "=5", "cost=much"] {
             assert!(text.parse::<AmountArg>().is_err(), "{text}");
         }
+        let error = "tokens=99999999999999999999".parse::<AmountArg>().unwrap_err();
+        assert!(error.contains("is too large: the most is 9223372036854775807"), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! `costguard block` and `unblock`: nothing more for one scope, for a time.
 
 use anyhow::ensure;
+use costguard::ops::RuleKind;
 
 use super::rules::{EndArgs, RuleArgs};
 
@@ -29,7 +30,9 @@ const EXAMPLES: &str = "\
 Examples:
   costguard block user:mallory --for 1h --root acme --url redis://localhost:6379
   costguard unblock user:mallory --root acme     with $COSTGUARD_URL set
-  costguard limit show --root acme               lists blocks, too";
+  costguard limit show --root acme               lists blocks, too
+
+Once a block is set or lifted the exit code is 0, also when the answer cannot be printed; standard error says so.";
 
 pub(crate) async fn block(args: BlockArgs) -> anyhow::Result<()> {
     let BlockArgs { of, end } = args;
@@ -38,14 +41,20 @@ pub(crate) async fn block(args: BlockArgs) -> anyhow::Result<()> {
     let subject = of.subject()?;
     let guard = of.under.guard().await?;
     end.end(guard.block(&subject, of.kind(), ttl), of.under.at)?.await?;
-    of.report(&guard, "blocked", "is blocked").await
+    of.report(&guard, "blocked", "is blocked").await;
+    Ok(())
 }
 
 pub(crate) async fn unblock(args: UnblockArgs) -> anyhow::Result<()> {
     let of = args.of;
     let subject = of.subject()?;
     let guard = of.under.guard().await?;
+    let was_blocked = of.has(&guard, |kind| *kind == RuleKind::Block).await?;
     let rule = guard.unblock(&subject, of.kind());
     of.under.at.into_iter().fold(rule, |rule, at| rule.at(at)).await?;
-    of.report(&guard, "unblocked", "is not blocked").await
+    if !was_blocked {
+        return of.report_nothing(&guard, "was not blocked; what is in force under this root").await;
+    }
+    of.report(&guard, "unblocked", "is not blocked").await;
+    Ok(())
 }

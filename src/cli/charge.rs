@@ -7,8 +7,8 @@ use costguard::{Decision, Denial, LimitState};
 use serde::Serialize;
 
 use super::amounts::{AmountArgs, amounts, check};
-use super::output::{print, print_json};
-use super::states::{self, JsonState};
+use super::output::{after, print, print_json};
+use super::states::{self, Block, JsonBlock, JsonState};
 use super::target::TargetArgs;
 use super::time::people_duration;
 
@@ -43,6 +43,8 @@ Exit codes:
   3  denied: nothing was charged
   1  an error: nothing was charged, unless its message says that this is not known
   2  an option that cannot be read
+With --json `refused_by` holds the places in `limits` of those that refuse, ascending and counted from 0.
+When the answer cannot be printed, standard error says so, and the exit code is still that of what was done.
 
 Examples:
   costguard charge --url redis://localhost:6379 --policy policy.toml --scope user=alice --cost 0.12 --admit
@@ -64,8 +66,10 @@ struct Json<'a> {
 
 #[derive(Serialize)]
 struct JsonDenied {
-    /// The places in `limits` of those that refuse, from 0.
+    /// The places in `limits` of those that refuse, ascending, counted from 0 (`replay --decisions` counts from 1).
     refused_by: Vec<usize>,
+    /// The blocks among them.
+    blocked: Vec<JsonBlock>,
     retry_after_ms: Option<u64>,
 }
 
@@ -111,12 +115,25 @@ pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
         }
         Outcome::Done { word: "charged", limits: charged.limits, replayed: charged.replayed }
     };
-    if target.whose.under.json {
-        print_json(&Json { store: guard.store().describe(), root: target.whose.root()?, ..outcome.to_json() })?;
-    } else {
-        print(&outcome.to_text(&target.whose.place(&guard)?)?)?;
-    }
+    let show = || {
+        if target.whose.under.json {
+            return print_json(&Json {
+                store: guard.store().describe(),
+                root: target.whose.root()?,
+                ..outcome.to_json()
+            });
+        }
+        print(&outcome.to_text(&target.whose.place(&guard)?)?)
+    };
+    after(&format!("it was {}", outcome.word()), show());
     Ok(if matches!(outcome, Outcome::Denied(_)) { ExitCode::from(DENIED) } else { ExitCode::SUCCESS })
+}
+
+/// The places of the limits that refuse, ascending.
+fn refusing(denial: &Denial) -> Vec<usize> {
+    let mut places = denial.refused_by.clone();
+    places.sort_unstable();
+    places
 }
 
 #[derive(Debug)]
@@ -126,6 +143,13 @@ enum Outcome {
 }
 
 impl Outcome {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Done { word, .. } => word,
+            Self::Denied(_) => "denied",
+        }
+    }
+
     fn to_json(&self) -> Json<'static> {
         match self {
             Self::Done { word, limits, replayed } => {
@@ -134,7 +158,8 @@ impl Outcome {
             Self::Denied(denial) => {
                 let retry_after_ms =
                     denial.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-                let denied = Some(JsonDenied { refused_by: denial.refused_by.clone(), retry_after_ms });
+                let blocked = JsonBlock::all(&Block::among(&denial.limits));
+                let denied = Some(JsonDenied { refused_by: refusing(denial), blocked, retry_after_ms });
                 Json { outcome: "denied", limits: JsonState::all(&denial.limits), denied, ..Json::default() }
             }
         }
@@ -147,14 +172,20 @@ impl Outcome {
                 (format!("{word} before, under the same id, on {place}: the limits as they stood then"), limits)
             }
             Self::Denied(denial) => {
-                let limit = states::name(&denial.limit);
+                let limits = refusing(denial).into_iter().filter_map(|place| denial.limits.get(place));
+                let names: Vec<_> = limits.map(states::name).collect();
+                let limits = match names.as_slice() {
+                    [] => states::name(&denial.limit),
+                    [one] => one.clone(),
+                    [first @ .., last] => format!("{} and {last}", first.join(", ")),
+                };
                 let again = match denial.retry_after {
                     Some(after) => format!("room may come in {}", people_duration(after)),
                     None => "waiting does not help".to_owned(),
                 };
-                (format!("denied by {limit} on {place}; nothing was charged; {again}"), &denial.limits)
+                (format!("denied by {limits} on {place}; nothing was charged; {again}"), &denial.limits)
             }
         };
-        Ok(format!("{headline}\n\n{}", states::to_table(limits)?))
+        Ok(format!("{headline}\n\n{}", states::to_table(limits, &Block::among(limits))?))
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::amounts::{AmountArgs, amounts, check};
 use super::holds::JsonAmount;
-use super::output::{print, print_json, table};
+use super::output::{after, print, print_json, shown, table};
 use super::target::SubjectArgs;
 use super::time::{people_time, rfc3339};
 
@@ -26,7 +26,9 @@ const EXAMPLES: &str = "\
 Examples:
   costguard hold show call-4711 --url redis://localhost:6379 --root acme
   costguard hold release call-4711 --root acme                    with $COSTGUARD_URL set
-  costguard hold settle call-4711 --root acme --cost 0.12 --amount tokens=500";
+  costguard hold settle call-4711 --root acme --cost 0.12 --amount tokens=500
+
+Once a hold is settled or released the exit code is 0, also when the answer cannot be printed; standard error says so.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -66,7 +68,8 @@ pub(crate) async fn run(args: HoldArgs) -> anyhow::Result<()> {
             let before = hold.state();
             hold.release().await?;
             let words = if before == HoldState::Released { "was released before" } else { "is released" };
-            one.print(&guard, &hold, "released", words)
+            after("the hold was released", one.print(&guard, &hold, "released", words));
+            Ok(())
         }
         Command::Settle { hold: one, amounts: given } => {
             let given = given.given()?;
@@ -78,7 +81,8 @@ pub(crate) async fn run(args: HoldArgs) -> anyhow::Result<()> {
             );
             check(&counted, &meters, "the hold covers")?;
             let settled = hold.settle(amounts(given)).await?;
-            one.print_settled(&guard, &settled)
+            after("the hold was settled", one.print_settled(&guard, &settled));
+            Ok(())
         }
     }
 }
@@ -109,11 +113,11 @@ impl OneHold {
                 tags: tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
             });
         }
-        let mut text = format!("{} {words}, on {}\n\n", self.id, self.whose.place(guard)?);
+        let mut text = format!("{} {words}, on {}\n\n", shown(&self.id), self.whose.place(guard)?);
         writeln!(text, "reserved  {} UTC", people_time(hold.reserved_ms()))?;
         writeln!(text, "expires   {} UTC", people_time(hold.expires_ms()))?;
         for (name, value) in tags {
-            writeln!(text, "tag       {name}={value}")?;
+            writeln!(text, "tag       {}", shown(&format!("{name}={value}")))?;
         }
         let mut columns = vec!["counter", if outcome == "open" { "held" } else { "was held" }, "at most"];
         if hold.state() == HoldState::Settled {
@@ -150,11 +154,11 @@ impl OneHold {
                 limits: limits.collect(),
             });
         }
-        let place = self.whose.place(guard)?;
+        let (place, id) = (self.whose.place(guard)?, shown(&self.id));
         let mut text = match (settled.replayed, settled.late) {
-            (true, _) => format!("{} was settled before with these amounts, on {place}: the counters of then", self.id),
-            (false, true) => format!("{} is settled, after it had expired, on {place}", self.id),
-            (false, false) => format!("{} is settled, on {place}", self.id),
+            (true, _) => format!("{id} was settled before with these amounts, on {place}: the counters of then"),
+            (false, true) => format!("{id} is settled, after it had expired, on {place}"),
+            (false, false) => format!("{id} is settled, on {place}"),
         };
         let mut counters = table(&["counter", "charged", "used", "at most"]);
         let mut remarks = String::new();

@@ -8,7 +8,7 @@ use comfy_table::CellAlignment;
 use costguard::ops::{HeldAmount, OpenHold, OpenHolds};
 use serde::Serialize;
 
-use super::output::{print, print_json, table};
+use super::output::{print, print_json, shown, table};
 use super::target::SubjectArgs;
 use super::time::{people_duration, rfc3339};
 
@@ -92,11 +92,15 @@ fn to_table(open: &OpenHolds) -> Result<String, std::fmt::Error> {
         for hold in &open.holds {
             let free_in = span(open.now_ms, hold.frees_ms);
             holds.add_row([
-                hold.id.clone(),
+                shown(&hold.id).into_owned(),
                 span(hold.reserved_ms, open.now_ms),
                 held(&hold.amounts),
                 if hold.expires_ms > open.now_ms { free_in } else { format!("{free_in} (expired)") },
-                hold.tags.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "),
+                hold.tags
+                    .iter()
+                    .map(|(name, value)| shown(&format!("{name}={value}")).into_owned())
+                    .collect::<Vec<_>>()
+                    .join(" "),
             ]);
         }
         write!(text, "{holds}")?;

@@ -2,8 +2,10 @@
 
 use clap::Subcommand;
 use costguard::model::GLOBAL;
+use costguard::ops::RuleKind;
 use costguard::{Counter, Meter, Subject, Window};
 
+use super::amounts::parse_amount;
 use super::rules::{EndArgs, RuleArgs, list, of_scope, parse_scope, subject_with};
 use super::target::{RootArgs, ScopeArg};
 
@@ -23,7 +25,9 @@ Examples:
   costguard limit set user:alice cost 100.00 --per day --until 2026-12-01 --url redis://localhost:6379 --root acme
   costguard limit set user:alice requests 600 --per rate/1m --for 8h --root acme     with $COSTGUARD_URL set
   costguard limit show --root acme
-  costguard limit clear user:alice cost --per day --root acme";
+  costguard limit clear user:alice cost --per day --root acme
+
+Once a limit is set or cleared the exit code is 0, also when the answer cannot be printed; standard error says so.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -77,21 +81,30 @@ impl CounterArgs {
 pub(crate) async fn run(args: LimitArgs) -> anyhow::Result<()> {
     match args.command {
         Command::Set { of, counter, limit, end } => {
-            let limit = counter.meter.parse_amount(&limit)?;
+            let limit = parse_amount(&counter.meter, &limit).map_err(anyhow::Error::msg)?;
             let (subject, counter) = (of.subject()?, counter.counter(of.kind()));
             let guard = of.under.guard().await?;
             end.end(guard.set_limit(&subject, &counter, limit), of.under.at)?.await?;
             let most = counter.meter().format_amount(limit);
-            of.report(&guard, "set", &format!("has {most} of {} per {}", counter.meter(), counter.window())).await
+            of.report(&guard, "set", &format!("has {most} of {} per {}", counter.meter(), counter.window())).await;
+            Ok(())
         }
         Command::Show { scope, under } => show(scope, &under).await,
         Command::Clear { of, counter } => {
             let (subject, counter) = (of.subject()?, counter.counter(of.kind()));
             let guard = of.under.guard().await?;
+            let is_it = |kind: &RuleKind| matches!(kind, RuleKind::Limit { counter: other, .. } if *other == counter);
+            let was_set = of.has(&guard, is_it).await?;
             let rule = guard.clear_limit(&subject, &counter);
             of.under.at.into_iter().fold(rule, |rule, at| rule.at(at)).await?;
+            if !was_set {
+                let (meter, window) = (counter.meter(), counter.window());
+                let words = format!("had no other limit of {meter} per {window}; what is in force under this root");
+                return of.report_nothing(&guard, &words).await;
+            }
             let words = format!("has what policies say of {} per {}", counter.meter(), counter.window());
-            of.report(&guard, "cleared", &words).await
+            of.report(&guard, "cleared", &words).await;
+            Ok(())
         }
     }
 }

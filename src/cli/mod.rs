@@ -22,6 +22,8 @@ mod top;
 
 use std::process::ExitCode;
 
+pub(crate) use self::output::without_controls;
+
 use clap::{Parser, Subcommand};
 
 /// Keep count of what model calls cost, and hold it to limits.

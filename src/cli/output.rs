@@ -1,5 +1,6 @@
 //! Showing results: files that nobody ever sees half of, one way to print, one style of tables.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -56,17 +57,56 @@ impl Drop for OutputFile {
     }
 }
 
-/// Prints to standard output. A reader that has seen enough (`| head`) is no error.
+/// Prints to standard output, what would steer a terminal escaped. A reader that has seen enough (`| head`) is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    print_raw(&without_controls(text, &['\n', '\t']))
+}
+
+/// A name of somebody else's within a line.
+pub(crate) fn shown(name: &str) -> Cow<'_, str> {
+    without_controls(name, &[])
+}
+
+/// With control characters escaped but for some: a name may hold any, and a terminal obeys them.
+pub(crate) fn without_controls<'a>(text: &'a str, but: &[char]) -> Cow<'a, str> {
+    let is_escaped = |c: char| c.is_control() && !but.contains(&c);
+    if !text.contains(is_escaped) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_escaped(c) { clean.extend(c.escape_default()) } else { clean.push(c) }
+    }
+    Cow::Owned(clean)
+}
+
+fn print_raw(text: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
 }
 
+/// Shows what a change came to. It is done: when it cannot be shown, that is said on standard error, and is no failure, for a
+/// script that takes it for one would do it again.
+pub(crate) fn after(done: &str, shown: anyhow::Result<()>) {
+    if let Err(error) = shown {
+        let told = crate::told(&error);
+        // Where standard error is closed, too, the exit code is all there is left.
+        let _ = writeln!(std::io::stderr().lock(), "error: {done}, but the answer cannot be shown: {told}");
+    }
+}
+
 /// Prints one JSON value to standard output.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    print(&serde_json::to_string_pretty(value)?)
+    let json = serde_json::to_string_pretty(value)?;
+    // Within strings, where JSON itself escapes only those before the space.
+    let is_left = |c: char| c.is_control() && c != '\n';
+    if !json.contains(is_left) {
+        return print_raw(&json);
+    }
+    let escaped = |c: char| if is_left(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    print_raw(&json.chars().map(escaped).collect::<String>())
 }
 
 /// A table whose first column is words and whose others are figures.

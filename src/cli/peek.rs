@@ -4,7 +4,7 @@ use costguard::Meter;
 use serde::Serialize;
 
 use super::output::{print, print_json};
-use super::states::{self, JsonState};
+use super::states::{self, JsonBlock, JsonState};
 use super::target::TargetArgs;
 
 /// Show where limits stand; changes nothing
@@ -28,6 +28,8 @@ struct Json<'a> {
     store: String,
     root: Option<&'a str>,
     limits: Vec<JsonState>,
+    /// Scopes that are refused whatever is left.
+    blocked: Vec<JsonBlock>,
 }
 
 pub(crate) async fn run(args: PeekArgs) -> anyhow::Result<()> {
@@ -36,9 +38,11 @@ pub(crate) async fn run(args: PeekArgs) -> anyhow::Result<()> {
     let policy = target.policy(&[Meter::COST])?;
     let guard = target.whose.guard().await?;
     let limits = target.peek(&guard, &policy, &subject).await?;
+    let blocks = target.blocks(&guard, &subject).await?;
     if target.whose.under.json {
         let store = guard.store().describe();
-        return print_json(&Json { store, root: target.whose.root()?, limits: JsonState::all(&limits) });
+        let (limits, blocked) = (JsonState::all(&limits), JsonBlock::all(&blocks));
+        return print_json(&Json { store, root: target.whose.root()?, limits, blocked });
     }
-    print(&format!("on {}\n\n{}", target.whose.place(&guard)?, states::to_table(&limits)?))
+    print(&format!("on {}\n\n{}", target.whose.place(&guard)?, states::to_table(&limits, &blocks)?))
 }

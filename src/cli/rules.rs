@@ -9,8 +9,8 @@ use costguard::ops::{Rule, RuleKind, SetRule};
 use costguard::{CostGuard, Subject};
 use serde::Serialize;
 
-use super::output::{print, print_json, table};
-use super::target::{RootArgs, ScopeArg, parse_at};
+use super::output::{after, print, print_json, shown, table};
+use super::target::{RootArgs, ScopeArg, parse_time};
 use super::time::{parse_duration_ms, people_duration, people_time, rfc3339};
 
 /// Whom it concerns.
@@ -33,7 +33,7 @@ pub(crate) struct EndArgs {
     ttl: Option<Duration>,
 
     /// Until when, like 2026-02-01 or 2026-02-01T13:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = parse_at)]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<DateTime<Utc>>,
 }
 
@@ -96,14 +96,39 @@ impl RuleArgs {
         Ok(subject_with(self.root()?, &self.scope))
     }
 
-    /// Says what was done, and what is in force for this scope now.
-    pub(crate) async fn report(&self, guard: &CostGuard, done: &str, words: &str) -> anyhow::Result<()> {
+    /// The rules that are in force under the root.
+    pub(crate) async fn in_force(&self, guard: &CostGuard) -> anyhow::Result<Vec<Rule>> {
         let subject = self.subject()?;
-        let search = self.under.at.into_iter().fold(guard.rules(&subject), |search, at| search.at(at));
-        let own = of_scope(search.await?, &subject, &self.scope)?;
+        Ok(self.under.at.into_iter().fold(guard.rules(&subject), |search, at| search.at(at)).await?)
+    }
+
+    /// Whether such a rule of this scope is in force.
+    pub(crate) async fn has(&self, guard: &CostGuard, is_it: impl Fn(&RuleKind) -> bool) -> anyhow::Result<bool> {
+        let own = of_scope(self.in_force(guard).await?, &self.subject()?, &self.scope)?;
+        Ok(own.iter().any(|rule| is_it(&rule.kind)))
+    }
+
+    /// Says that there was nothing to take away, and what is in force under the root.
+    pub(crate) async fn report_nothing(&self, guard: &CostGuard, words: &str) -> anyhow::Result<()> {
+        let rules = self.in_force(guard).await?;
+        list(guard, &self.under, self.root()?, "nothing", &format!("{} {words}", self.scope_text()), &rules)
+    }
+
+    /// Says what was done, and what is in force for this scope now.
+    pub(crate) async fn report(&self, guard: &CostGuard, done: &str, words: &str) {
+        let shown = self.show(guard, done, words).await;
+        let what = if done.ends_with("blocked") { "the scope" } else { "the limit" };
+        after(&format!("{what} was {done}"), shown);
+    }
+
+    async fn show(&self, guard: &CostGuard, done: &str, words: &str) -> anyhow::Result<()> {
+        let own = of_scope(self.in_force(guard).await?, &self.subject()?, &self.scope)?;
+        list(guard, &self.under, self.root()?, done, &format!("{} {words}", self.scope_text()), &own)
+    }
+
+    fn scope_text(&self) -> String {
         let colon = if self.scope.id.is_empty() { "" } else { ":" };
-        let words = format!("{}{colon}{} {words}", self.scope.kind, self.scope.id);
-        list(guard, &self.under, self.root()?, done, &words, &own)
+        format!("{}{colon}{}", self.scope.kind, self.scope.id)
     }
 }
 
@@ -111,7 +136,8 @@ impl RuleArgs {
 struct Json<'a> {
     store: String,
     root: &'a str,
-    /// `set`, `cleared`, `blocked`, `unblocked`, or `shown`.
+    /// `set`, `cleared`, `blocked`, `unblocked` or `shown`; `nothing` where what was to be taken away was not there, and then
+    /// the rules are all of the root.
     outcome: &'a str,
     rules: Vec<JsonRule<'a>>,
 }
@@ -179,5 +205,5 @@ pub(crate) fn list(
         ]);
     }
     let rows = if rules.is_empty() { "no rules are in force".to_owned() } else { rows.to_string() };
-    print(&format!("{words}, on {store}, root {root}\n\n{rows}"))
+    print(&format!("{}, on {store}, root {}\n\n{rows}", shown(words), shown(root)))
 }

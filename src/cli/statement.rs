@@ -7,7 +7,7 @@ use costguard::ops::StatementLine;
 use serde::Serialize;
 
 use super::output::{print, print_json, table};
-use super::states::{self, JsonState};
+use super::states::{self, Block, JsonBlock, JsonState};
 use super::target::TargetArgs;
 use super::time::{people_time, rfc3339};
 
@@ -32,6 +32,8 @@ struct Json<'a> {
     store: String,
     root: Option<&'a str>,
     limits: Vec<JsonLine>,
+    /// Scopes that are refused whatever is left.
+    blocked: Vec<JsonBlock>,
 }
 
 #[derive(Serialize)]
@@ -58,21 +60,23 @@ pub(crate) async fn run(args: StatementArgs) -> anyhow::Result<()> {
         statement = statement.at(at);
     }
     let lines = statement.await?;
+    let blocks = target.blocks(&guard, &subject).await?;
     if whose.under.json {
         let limits = lines.iter().map(JsonLine::new).collect();
-        return print_json(&Json { store: guard.store().describe(), root: whose.root()?, limits });
+        let blocked = JsonBlock::all(&blocks);
+        return print_json(&Json { store: guard.store().describe(), root: whose.root()?, limits, blocked });
     }
-    print(&format!("on {}\n\n{}", whose.place(&guard)?, to_table(&lines)?))
+    print(&format!("on {}\n\n{}", whose.place(&guard)?, to_table(&lines, &blocks)?))
 }
 
-fn to_table(lines: &[StatementLine]) -> Result<String, std::fmt::Error> {
+fn to_table(lines: &[StatementLine], blocks: &[Block]) -> Result<String, std::fmt::Error> {
     let mut limits = table(&["limit", "at most", "spent", "held", "free", "starts over (UTC)"]);
     let mut frees = table(&["held of", "amount", "free by (UTC)"]);
     for StatementLine { state, frees: buckets } in lines {
         let amount = |amount: Option<i64>| amount.map_or_else(|| "-".to_owned(), |n| state.meter.format_amount(n));
         limits.add_row([
             states::name(state),
-            amount(state.limit),
+            states::at_most(&state.meter, state.limit, states::own_burst(state)),
             amount(Some(state.used)),
             amount(Some(state.held)),
             amount(state.remaining()),
@@ -82,7 +86,8 @@ fn to_table(lines: &[StatementLine]) -> Result<String, std::fmt::Error> {
             frees.add_row([states::name(state), amount(Some(*held)), people_time(*at_ms)]);
         }
     }
-    let mut text = format!("{limits}\n{}", states::remarks(lines.iter().map(|line| &line.state))?);
+    let remarks = states::remarks(lines.iter().map(|line| &line.state))?;
+    let mut text = format!("{limits}\n{remarks}{}", states::block_lines(blocks));
     if frees.row_count() > 0 {
         write!(text, "\n{frees}")?;
     }

@@ -7,11 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{anyhow, bail, ensure};
 use chrono::{DateTime, Utc};
 use costguard::model::GLOBAL;
-use costguard::ops::Peek;
+use costguard::ops::{Peek, Rule, RuleKind};
 use costguard::store::redis::RedisConfig;
 use costguard::{CostGuard, Counter, Limit, Meter, Policy, Subject, Window};
 
-use super::time::parse_time_ms;
+use super::output::shown;
+use super::states::Block;
+use super::time::{parse_time_ms, people_time};
 
 /// What names a server when `--url` does not, in this order.
 const SERVER_VARIABLES: [&str; 3] = ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST"];
@@ -19,8 +21,10 @@ const SERVER_VARIABLES: [&str; 3] = ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST"]
 /// Which server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServerArgs {
-    /// The Redis or Valkey server, sentinels or cluster [default: $COSTGUARD_URL, $REDIS_URL or $REDIS_HOST, which keep a
-    /// password out of process lists]
+    /// The Redis or Valkey server, sentinels or cluster [default: $COSTGUARD_URL, $REDIS_URL or $REDIS_HOST]
+    ///
+    /// A URL without a password takes $REDIS_PASSWORD (and $REDIS_USERNAME), which stays out of process lists, unless
+    /// the environment names another server.
     #[arg(long, value_name = "redis://HOST:PORT")]
     url: Option<String>,
 }
@@ -51,9 +55,12 @@ impl ServerArgs {
 pub(crate) fn config_of(url: &str) -> anyhow::Result<RedisConfig> {
     // Read alone first, for an error that does not speak of a variable.
     RedisConfig::from_url(url)?;
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     Ok(RedisConfig::from_vars(|name| match name {
         "COSTGUARD_URL" => Some(url.to_owned()),
-        _ => std::env::var(name).ok(),
+        // The server that a password in the environment belongs to, where it names one.
+        "REDIS_URL" => variable("COSTGUARD_URL").or_else(|| variable("REDIS_URL")),
+        _ => variable(name),
     })?)
 }
 
@@ -152,6 +159,16 @@ impl TargetArgs {
         }
     }
 
+    /// The blocks of these scopes, which refuse whatever room there is.
+    pub(crate) async fn blocks(&self, guard: &CostGuard, subject: &Subject) -> anyhow::Result<Vec<Block>> {
+        let search = self.whose.under.at.into_iter().fold(guard.rules(subject), |search, at| search.at(at));
+        let ours = |rule: &Rule| {
+            rule.kind == RuleKind::Block && subject.scope_of(rule.scope.kind()).is_ok_and(|own| own == rule.scope)
+        };
+        let blocks = search.await?.into_iter().filter(ours);
+        Ok(blocks.map(|rule| Block { scope: rule.scope, until_ms: rule.until_ms }).collect())
+    }
+
     /// Whether it is the amounts that say what is counted: there is neither a policy nor a meter.
     pub(crate) fn counts_freely(&self) -> bool {
         self.policy.is_none() && self.meters.is_empty()
@@ -205,7 +222,7 @@ impl SubjectArgs {
     pub(crate) fn place(&self, guard: &CostGuard) -> anyhow::Result<String> {
         let store = guard.store().describe();
         Ok(match self.root()? {
-            Some(root) => format!("{store}, root {root}"),
+            Some(root) => format!("{store}, root {}", shown(root)),
             None => store,
         })
     }
@@ -250,7 +267,20 @@ impl FromStr for ScopeArg {
     }
 }
 
-pub(crate) fn parse_at(text: &str) -> Result<DateTime<Utc>, String> {
+/// The first second that operations refuse.
+const END_S: i64 = 9_999_999_999;
+
+/// The time of an operation.
+fn parse_at(text: &str) -> Result<DateTime<Utc>, String> {
+    let at = parse_time(text)?;
+    if at.timestamp() >= END_S {
+        return Err(format!("{text:?} is too far away: give a time before {} UTC", people_time(END_S * 1000)));
+    }
+    Ok(at)
+}
+
+/// Any time.
+pub(crate) fn parse_time(text: &str) -> Result<DateTime<Utc>, String> {
     let at_ms = parse_time_ms(text)?;
     DateTime::from_timestamp_millis(at_ms).ok_or_else(|| format!("{text:?} is too far away"))
 }
@@ -267,6 +297,17 @@ mod tests {
         assert_eq!(root(&[("key", "k1")]), Some("k1"));
         assert_eq!(root(&[("key", "k1"), ("model", "gpt-4o")]), None);
         assert_eq!(root(&[]), None);
+    }
+
+    #[test]
+    fn the_time_of_an_operation_is_one_that_the_scripts_can_take() {
+        for text in ["1970-01-01", "2000-02-29", "2286-11-20T17:46:38.999Z"] {
+            assert!(parse_at(text).is_ok(), "{text}");
+        }
+        for text in ["2286-11-20T17:46:39Z", "2300-01-01", "1969-12-31"] {
+            assert!(parse_at(text).is_err(), "{text}");
+        }
+        assert!(parse_time("2300-01-01").is_ok(), "a rule may end later");
     }
 
     #[test]

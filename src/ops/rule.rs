@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::engine::{Engine, unexpected};
-use super::plan::{injected_ms, time_text};
+use super::plan::{injected_ms, since_epoch_ms, time_text};
 use super::request::awaits;
 use super::rulings::rule_name;
 use crate::error::{Error, Result};
@@ -93,7 +93,7 @@ impl<'a> SetRule<'a> {
         };
         let until_ms = match self.ends {
             _ if !sets => String::new(),
-            Ends::At(end) => injected_ms(end)?.to_string(),
+            Ends::At(end) => since_epoch_ms(end)?.to_string(),
             // By the store's clock, which ours need not agree with.
             Ends::After(ttl) => format!("+{}", ttl.as_millis().min(MOST_MS)),
         };

@@ -79,6 +79,26 @@ fn the_environment_says_the_same_as_a_url() {
 fn costguards_own_url_replaces_the_shared_server_and_its_password() {
     let vars = [("COSTGUARD_URL", "redis://own"), ("REDIS_URL", "redis://shared"), ("REDIS_PASSWORD", "secret")];
     assert_same(&from_vars(&vars).unwrap(), &RedisConfig::server("own", 6379));
+    let vars = [("COSTGUARD_URL", "redis://own"), ("REDIS_HOST", "shared"), ("REDIS_PASSWORD", "secret")];
+    assert_same(&from_vars(&vars).unwrap(), &RedisConfig::server("own", 6379));
+}
+
+#[test]
+fn costguards_own_url_takes_a_password_that_is_nobody_elses() {
+    let secret = ("REDIS_PASSWORD", "s/1");
+    for (url, more, same) in [
+        ("redis://own", &[][..], "redis://:s%2F1@own"),
+        ("redis://own", &[("REDIS_USERNAME", "app")], "redis://app:s%2F1@own"),
+        ("redis://app@own", &[("REDIS_USERNAME", "app")], "redis://app:s%2F1@own"),
+        ("redis://app@own", &[("REDIS_USERNAME", "other")], "redis://app@own"),
+        ("redis://app:mine@own", &[], "redis://app:mine@own"),
+        ("redis://own/1", &[("REDIS_HOST", "own")], "redis://:s%2F1@own/1"),
+        ("redis://own/1", &[("REDIS_URL", "redis://own:6379/2")], "redis://:s%2F1@own/1"),
+        ("redis+cluster://a,b", &[], "redis+cluster://:s%2F1@a,b"),
+    ] {
+        let vars = [&[("COSTGUARD_URL", url), secret], more].concat();
+        assert_same(&from_vars(&vars).unwrap(), &RedisConfig::from_url(same).unwrap());
+    }
 }
 
 #[tokio::test]

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use costguard::Meter;
 use costguard::model::Money;
 
 use super::estimate::ReserveArgs;
 use super::log::{CachedTokens, Format, Role};
+use crate::cli::amounts::parse_amount;
 
 /// What would this policy have done to that traffic?
 ///
@@ -39,7 +41,7 @@ pub(crate) struct ReplayArgs {
 
     /// How much of a meter of your own each call takes: a fixed amount (`assessments=1`) or a column
     /// (`assessments=@done`); may be repeated. cost, tokens and requests are known without it
-    #[arg(long = "amount", value_name = "METER=N|METER=@COLUMN")]
+    #[arg(long = "amount", value_name = "METER=N|METER=@COLUMN", value_parser = parse_source_of_amount)]
     pub(crate) amounts: Vec<SourceArg>,
 
     /// Decide on this Redis or Valkey instead of the embedded engine, under keys of this run's own
@@ -82,8 +84,8 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) plot: Option<PathBuf>,
 
-    /// Write each decision as CSV: line, decision, and by their place in the policy the limits that refused, and those
-    /// in shadow mode that would have
+    /// Write each decision as CSV: line, decision, and by their place in the policy, ascending and counted from 1, the limits
+    /// that refused, and those in shadow mode that would have (`charge --json` counts from 0)
     #[arg(long, value_name = "FILE")]
     pub(crate) decisions: Option<PathBuf>,
 }
@@ -121,6 +123,16 @@ impl FromStr for SourceArg {
         };
         Ok(Self { name: name.to_owned(), source })
     }
+}
+
+/// One `--amount`: what is fixed is an amount.
+fn parse_source_of_amount(text: &str) -> Result<SourceArg, String> {
+    let arg: SourceArg = text.parse()?;
+    if let Source::Fixed(amount) = &arg.source {
+        let meter = Meter::new(&arg.name).map_err(|error| error.to_string())?;
+        parse_amount(&meter, amount)?;
+    }
+    Ok(arg)
 }
 
 /// One `--column`.

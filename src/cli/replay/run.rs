@@ -20,7 +20,7 @@ use super::reserve::{Call, Ended, Reserved, Reserving, receipt_ttl};
 use super::series::{LimitSeries, record, record_settled};
 use super::subjects::Subjects;
 use super::tally::{Outcome, Tally};
-use crate::cli::output::{OutputFile, print};
+use crate::cli::output::{OutputFile, print, print_json};
 use crate::cli::target::{config_of, own_prefix};
 
 /// Replays a log against a policy, then reports. Until the last row is decided, nothing is.
@@ -86,7 +86,7 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
         unknown_models,
         elapsed,
     };
-    print(&if args.json { report.to_json()? } else { report.to_table()? })
+    if args.json { print_json(&report.to_json()) } else { print(&report.to_table()?) }
 }
 
 fn log_options(args: &ReplayArgs, subjects: &Subjects) -> LogOptions {
@@ -215,8 +215,13 @@ impl Replay {
             }
         }
         self.settle_until(i64::MAX).await?;
-        if let (0, Some(bad)) = (self.tally.total.requests(), first_bad) {
-            anyhow::bail!("no row could be used, {bad_rows} were bad; the first: {bad}");
+        match (self.tally.total.requests(), first_bad, self.unknown_models) {
+            (0, Some(bad), _) => anyhow::bail!("no row could be used, {bad_rows} were bad; the first: {bad}"),
+            (0, None, 0) => anyhow::bail!("no row could be used: {} has none", self.file),
+            (0, None, calls) => {
+                anyhow::bail!("no row could be used: there is no price for the models of all {calls} calls")
+            }
+            _ => {}
         }
         Ok(bad_rows)
     }
@@ -327,11 +332,14 @@ impl Replay {
         RowError::Bad(BadRow { file: self.file.clone(), line: row.line, column: None, problem })
     }
 
-    /// One line of `--decisions`. Limits are counted from 1.
+    /// One line of `--decisions`. Limits are counted from 1, ascending.
     fn note(&mut self, line: u64, decision: &str, refused_by: &[usize], shadowed_by: &[usize]) -> anyhow::Result<()> {
         let Some(decisions) = &mut self.decisions else { return Ok(()) };
-        let numbers =
-            |places: &[usize]| places.iter().map(|place| (place + 1).to_string()).collect::<Vec<_>>().join(" ");
+        let numbers = |places: &[usize]| {
+            let mut numbers: Vec<_> = places.iter().map(|place| place + 1).collect();
+            numbers.sort_unstable();
+            numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(" ")
+        };
         decisions.write(&format!("{line},{decision},{},{}\n", numbers(refused_by), numbers(shadowed_by)))
     }
 }

@@ -6,6 +6,7 @@ use costguard::model::Per;
 use costguard::{Fraction, Limit, LimitState, Money, Policy, Scope};
 
 use super::binding::Binding;
+use crate::cli::states;
 use crate::cli::time::HOUR_MS;
 
 /// One call and what was decided.
@@ -112,7 +113,7 @@ impl LimitTally {
     pub(crate) fn at_most(&self) -> String {
         let Some(most) = self.limit.limit() else { return "-".to_owned() };
         match (self.limit.own_burst(), self.limit.allowed_overdraft()) {
-            (Some(burst), _) => format!("{}, {} at once", self.amount(most), self.amount(burst)),
+            (Some(burst), _) => states::at_most(self.limit.counter().meter(), Some(most), Some(burst)),
             (None, 0) => self.amount(most),
             (None, overdraft) => format!("{} and {}", self.amount(most), self.amount(overdraft)),
         }
@@ -224,11 +225,12 @@ impl Tally {
         }
     }
 
-    /// How many limits were passed, by more than they allow.
-    pub(crate) fn overdrawn(&self) -> usize {
-        let passed =
-            |tally: &&LimitTally| !tally.limit.is_shadow() && tally.overdraft > tally.limit.allowed_overdraft();
-        self.limits.iter().filter(passed).count()
+    /// How many limits were passed within the overdraft they allow, and how many by more than that.
+    pub(crate) fn passed(&self) -> (usize, usize) {
+        let enforced = self.limits.iter().filter(|tally| !tally.limit.is_shadow() && tally.overdraft > 0);
+        let (beyond, within): (Vec<_>, Vec<_>) =
+            enforced.partition(|tally| tally.overdraft > tally.limit.allowed_overdraft());
+        (within.len(), beyond.len())
     }
 
     /// The hours with most calls, most first, and when each began.

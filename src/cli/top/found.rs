@@ -3,6 +3,8 @@
 use costguard::LimitState;
 use costguard::model::{Per, Window};
 
+use crate::cli::states::own_burst;
+
 /// What is known of a counter.
 #[derive(Clone, Debug)]
 pub(super) struct Counted {
@@ -36,18 +38,23 @@ impl Counted {
         self.state.as_ref().map(|state| state.used).or(self.used)
     }
 
-    /// How far it may go; of a rate, at once.
+    /// How far it may go.
     pub(super) fn limit(&self) -> Option<i64> {
-        self.state.as_ref().and_then(|state| state.burst.or(state.limit))
+        self.state.as_ref().and_then(|state| state.limit)
+    }
+
+    /// How many of a rate may come at once, where that is another number.
+    pub(super) fn burst(&self) -> Option<i64> {
+        self.state.as_ref().and_then(own_burst)
     }
 
     pub(super) fn held(&self) -> i64 {
         self.state.as_ref().map_or(self.held, |state| state.held)
     }
 
-    /// How full it is, in thousandths of the limit.
+    /// How full it is, in thousandths of the limit; of a rate, of what may come at once.
     pub(super) fn share(&self) -> Option<i64> {
-        let (limit, taken) = (self.limit()?, i128::from(self.used()?) + i128::from(self.held()));
+        let (limit, taken) = (self.burst().or(self.limit())?, i128::from(self.used()?) + i128::from(self.held()));
         // Where nothing may be used it is full.
         let share = if limit > 0 { taken * 1000 / i128::from(limit) } else { 1000 };
         Some(i64::try_from(share).unwrap_or(i64::MAX))

@@ -1,5 +1,6 @@
 //! `costguard top`: what a store holds, live.
 
+mod columns;
 mod found;
 mod key;
 mod once;
@@ -72,7 +73,7 @@ pub(crate) struct TopArgs {
     #[arg(long, value_name = "N", default_value_t = 100, requires = "once")]
     rows: usize,
 
-    /// With --once: how many seconds to look at most; what was not seen by then is not shown
+    /// With --once: how many seconds to look at most, in one turn at least; what was not seen by then is not shown
     #[arg(long, value_name = "S", default_value_t = 10, requires = "once")]
     wait: u64,
 }
@@ -102,9 +103,12 @@ pub(crate) async fn run(args: TopArgs) -> anyhow::Result<()> {
 async fn look_once(args: &TopArgs, guard: CostGuard, mut survey: Survey) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(args.wait);
     let mut turns = tokio::time::interval(REFRESH);
-    while !survey.progress.complete && Instant::now() < deadline {
+    loop {
         turns.tick().await;
         survey.turn().await?;
+        if survey.progress.complete || Instant::now() >= deadline {
+            break;
+        }
     }
     let snapshot = Snapshot::of(&survey, guard.health().await, None);
     let sort = args.sort.unwrap_or(Sort::Used);

@@ -6,7 +6,7 @@ use costguard::service::Health;
 use serde::Serialize;
 
 use super::view::{BlockRow, COLUMNS, CounterRow, HoldRow, Snapshot, Sort, Tab};
-use crate::cli::output::table;
+use crate::cli::output::{shown, table};
 use crate::cli::time::{people_duration, people_time, rfc3339};
 
 /// Amounts are in the meter's unit: nanos for `cost`.
@@ -36,6 +36,9 @@ struct JsonCounter<'a> {
     used: Option<i64>,
     held: i64,
     limit: Option<i64>,
+    /// How many of a rate may come at once, where that is another number: what `full_permille` is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    burst: Option<i64>,
     /// How full, in thousandths of the limit.
     full_permille: Option<i64>,
     /// `close`, `full` or `blocked`.
@@ -84,6 +87,7 @@ impl<'a> JsonCounter<'a> {
             used: row.used,
             held: row.held,
             limit: row.limit,
+            burst: row.burst,
             full_permille: row.share,
             state: Some(row.state()).filter(|state| !state.is_empty()),
         }
@@ -122,8 +126,8 @@ pub(super) fn to_text(snapshot: &Snapshot, sort: Sort, filter: &str, most: usize
             text,
             "\n\nThe oldest of {} open holds is {}, under {}, held for {age}.",
             held.len(),
-            oldest.id,
-            oldest.root
+            shown(&oldest.id),
+            shown(&oldest.root)
         )?;
     }
     for BlockRow { root, scope, until_ms } in &snapshot.blocks {

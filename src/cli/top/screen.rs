@@ -5,16 +5,14 @@ use ratatui::Frame;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize as _};
-use ratatui::text::{Line, Span, Text};
-use ratatui::widgets::{Cell, Paragraph, Row, Table};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Row, Table};
 
-use super::view::{COLUMNS, CounterRow, HoldRow, Snapshot, Sort, Tab};
+use super::columns;
+use super::view::{CounterRow, HoldRow, Snapshot, Sort, Tab};
 use crate::cli::time::{people_duration, people_time};
 
 const HELP: &str = "q quit  tab or 1-4 view  s sort  r reverse  / filter  esc clear  up/down scroll";
-
-/// What is shown of a window in a zone with a long name.
-const MOST_PER: usize = 32;
 
 /// The longest filter.
 const MOST_FILTER: usize = 100;
@@ -136,7 +134,6 @@ impl Screen {
     }
 
     fn draw_counters(&mut self, frame: &mut Frame<'_>, area: Rect, rows: &[&CounterRow]) {
-        let longest_per = rows.iter().map(|row| row.per.len()).max().unwrap_or(0).clamp(6, MOST_PER);
         let shown = self.shown(rows.len(), area).map(|place| {
             let row = rows[place];
             let colour = match row.state() {
@@ -144,21 +141,9 @@ impl Screen {
                 "close" => Color::Yellow,
                 _ => Color::Reset,
             };
-            Row::new(aligned(row.cells())).style(Style::new().fg(colour))
+            (row.cells(), Style::new().fg(colour))
         });
-        let widths = [
-            Constraint::Fill(3),
-            Constraint::Fill(2),
-            Constraint::Length(11),
-            Constraint::Length(u16::try_from(longest_per).unwrap_or(u16::MAX)),
-            Constraint::Length(14),
-            Constraint::Length(12),
-            Constraint::Length(12),
-            Constraint::Length(7),
-            Constraint::Length(7),
-        ];
-        let table = Table::new(shown.collect::<Vec<_>>(), widths).header(Row::new(aligned(COLUMNS)).bold());
-        frame.render_widget(table, area);
+        frame.render_widget(columns::table(shown.collect(), area), area);
     }
 
     fn draw_holds(&mut self, frame: &mut Frame<'_>, area: Rect, rows: &[&HoldRow]) {
@@ -181,12 +166,4 @@ impl Screen {
 
 fn mib(bytes: u64) -> u64 {
     bytes >> 20
-}
-
-/// The cells of a counter: numbers, from `used` to `full`, end below one another.
-fn aligned<T: Into<Text<'static>>>(cells: [T; 9]) -> impl Iterator<Item = Cell<'static>> {
-    cells.into_iter().enumerate().map(|(place, text)| {
-        let text: Text<'static> = text.into();
-        Cell::from(if (4..8).contains(&place) { text.right_aligned() } else { text })
-    })
 }

@@ -7,6 +7,7 @@ use costguard::Meter;
 use costguard::service::Health;
 
 use super::survey::{Progress, Survey};
+use crate::cli::states::at_most;
 
 /// From here on a limit is close to full, in thousandths.
 const CLOSE: i64 = 800;
@@ -35,6 +36,8 @@ pub(super) struct CounterRow {
     pub(super) used: Option<i64>,
     pub(super) held: i64,
     pub(super) limit: Option<i64>,
+    /// How many of a rate may come at once, where that is another number.
+    pub(super) burst: Option<i64>,
     /// How full, in thousandths.
     pub(super) share: Option<i64>,
     pub(super) blocked: bool,
@@ -125,7 +128,7 @@ impl CounterRow {
             self.per.clone(),
             self.amount(self.used),
             self.amount(Some(self.held)),
-            self.amount(self.limit),
+            at_most(&self.meter, self.limit, self.burst),
             self.share_text(),
             self.state().to_owned(),
         ]
@@ -168,10 +171,11 @@ impl Snapshot {
             meter: id.meter.clone(),
             per: counted.window.to_string(),
             window: id.window.clone(),
-            // What is open is held, and that is what it counts.
-            used: if counted.is_open() { Some(counted.held()) } else { counted.used() },
-            held: if counted.is_open() { 0 } else { counted.held() },
+            // Of what is open nothing is used: it is held.
+            used: if counted.is_open() { Some(0) } else { counted.used() },
+            held: counted.held(),
             limit: counted.limit(),
+            burst: counted.burst(),
             share: counted.share(),
             blocked: is_blocked(&id.root, &id.scope),
         });
@@ -244,12 +248,12 @@ impl Snapshot {
     pub(super) fn extent(&self) -> String {
         let Progress { keys, complete, pass, overflowed } = self.progress;
         match (complete, overflowed) {
-            (_, true) => format!("partial: more than can be kept; {keys} keys in the last turn"),
-            (false, _) => format!("partial: still looking, {keys} keys in the last turn"),
+            (_, true) => format!("partial: more than can be kept; about {keys} keys in the last turn"),
+            (false, _) => format!("partial: still looking, about {keys} keys in the last turn"),
             (true, _) if pass > Duration::from_secs(2) => {
                 format!("all keys, each looked at every {} s", pass.as_secs())
             }
-            (true, _) => format!("all keys, {keys} in the last turn"),
+            (true, _) => "all keys".to_owned(),
         }
     }
 }

@@ -11,9 +11,9 @@ use crate::cli::time::rfc3339;
 
 impl Report {
     /// The report as one JSON object. Money is in integer nanos, times are RFC 3339 in UTC.
-    pub(crate) fn to_json(&self) -> anyhow::Result<String> {
+    pub(crate) fn to_json(&self) -> impl Serialize {
         let total = &self.tally.total;
-        let json = Json {
+        Json {
             log: &self.log,
             policy: &self.policy,
             store: &self.store,
@@ -39,8 +39,7 @@ impl Report {
             scopes: self.tally.scopes().into_iter().take(TOP_SCOPES).map(JsonTotals::new).collect(),
             elapsed_ms: u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
             decisions_per_second: self.decisions_per_second(),
-        };
-        Ok(serde_json::to_string_pretty(&json)?)
+        }
     }
 }
 
@@ -70,13 +69,16 @@ struct Json<'a> {
     decisions_per_second: u64,
 }
 
-/// With --reserve. `denied_by_holds` counts the calls that would have been granted had nothing been held.
+/// With --reserve. `denied_by_holds` counts the calls that would have been granted had nothing been held,
+/// `limits_passed_within_overdraft` the limits that were passed by no more than the overdraft they allow, and `limits_overdrawn`
+/// those that were passed by more.
 #[derive(Serialize)]
 struct JsonReserve {
     estimate: String,
     peak_held_nanos: i64,
     peak_calls: usize,
     denied_by_holds: u64,
+    limits_passed_within_overdraft: usize,
     limits_overdrawn: usize,
     longest_call_ms: i64,
     out_of_order_rows: u64,
@@ -84,12 +86,14 @@ struct JsonReserve {
 
 impl JsonReserve {
     fn new(by: EstimateBy, sums: &Sums, tally: &Tally) -> Self {
+        let (within, beyond) = tally.passed();
         Self {
             estimate: by.words(),
             peak_held_nanos: sums.peak_held.nanos(),
             peak_calls: sums.peak_calls,
             denied_by_holds: sums.denied_by_holds,
-            limits_overdrawn: tally.overdrawn(),
+            limits_passed_within_overdraft: within,
+            limits_overdrawn: beyond,
             longest_call_ms: sums.longest_ms,
             out_of_order_rows: sums.out_of_order,
         }

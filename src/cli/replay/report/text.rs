@@ -73,7 +73,7 @@ fn limits(tally: &Tally) -> Table {
 
 /// When the limits bound that did.
 fn bindings(tally: &Tally) -> Table {
-    let mut bindings = table(&["bound", "alone or longest", "first (UTC)", "last (UTC)", "longest stretch"]);
+    let mut bindings = table(&["bound", "denials it decided", "first (UTC)", "last (UTC)", "longest stretch"]);
     for limit in tally.limits.iter().filter(|limit| limit.binding.calls > 0) {
         let binding = &limit.binding;
         let time = |at_ms: Option<i64>| at_ms.map_or_else(String::new, people_time);
@@ -90,7 +90,9 @@ fn bindings(tally: &Tally) -> Table {
 
 /// `2 h 5 min, 12 calls of user:alice`.
 fn stretch_text(Stretch { scope, span_ms, calls }: &Stretch) -> String {
-    let length = people_duration(Duration::from_millis(u64::try_from(span_ms.1 - span_ms.0).unwrap_or(0)));
+    // Between the seconds that are printed of its ends: a stretch of calls 0.2 s apart may be over in another second.
+    let length_s = span_ms.1.div_euclid(1000) - span_ms.0.div_euclid(1000);
+    let length = people_duration(Duration::from_secs(u64::try_from(length_s).unwrap_or(0)));
     match calls {
         1 => format!("1 call of {scope}"),
         _ => format!("{length}, {calls} calls of {scope}"),
@@ -158,10 +160,20 @@ fn write_reserved(text: &mut String, by: EstimateBy, sums: &Sums, tally: &Tally)
             "{denied} calls were denied for holds alone: had nothing been held, they would have been granted."
         )?,
     }
-    match tally.overdrawn() {
-        0 => writeln!(text, "No limit was passed.")?,
-        1 => writeln!(text, "1 limit was passed, because calls cost more than they held.")?,
-        limits => writeln!(text, "{limits} limits were passed, because calls cost more than they held.")?,
+    let limits = |count: usize, more: &str| match count {
+        1 => format!("1 {more}limit was"),
+        count => format!("{count} {more}limits were"),
+    };
+    match tally.passed() {
+        (0, 0) => writeln!(text, "No limit was passed.")?,
+        (within, 0) => writeln!(text, "{} passed, within the overdraft allowed.", limits(within, ""))?,
+        (0, beyond) => writeln!(text, "{} passed, because calls cost more than they held.", limits(beyond, ""))?,
+        (within, beyond) => writeln!(
+            text,
+            "{} passed, because calls cost more than they held; {} passed within the overdraft allowed.",
+            limits(beyond, ""),
+            limits(within, "other ")
+        )?,
     }
     if sums.out_of_order > 0 {
         writeln!(

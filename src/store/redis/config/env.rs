@@ -46,8 +46,8 @@ pub(super) fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Target> {
 
     let mut parts = match (own_url, shared_url) {
         (Some(url), _) if url.value == "memory:" => return Ok(Target::Memory),
-        // It replaces all that says where the shared server is: a password goes to the server it belongs to.
-        (Some(url), _) => url::read(&url.value, &url.source)?,
+        // It replaces all that says where the shared server is.
+        (Some(url), shared) => place.with_own(url::read(&url.value, &url.source)?, shared),
         (None, Some(url)) if url.value == "memory:" => {
             return place.refuse_beside_memory().map_or(Ok(Target::Memory), Err);
         }
@@ -90,6 +90,35 @@ impl Place {
             password: self.password.map(|found| found.value),
         };
         Ok(parts)
+    }
+
+    /// The credentials that the variables add to costguard's own URL. A password goes to the server it belongs to: not to this
+    /// one when the URL names another user, or `REDIS_URL` or `REDIS_HOST` another server.
+    fn with_own(self, mut parts: Parts, shared: Option<Found>) -> Parts {
+        let credentials = &parts.credentials;
+        let others_user = credentials.username.is_some()
+            && self.username.as_ref().is_some_and(|found| credentials.username.as_ref() != Some(&found.value));
+        let is_shared = |found: &Found| {
+            url::read(&found.value, &found.source).is_ok_and(|shared| shared.topology == parts.topology)
+        };
+        let has_host = |found: &Found| match &parts.topology {
+            Topology::Server(Address::Tcp { host, .. }) => *host == found.value,
+            _ => false,
+        };
+        let others_server = match (&shared, &self.host) {
+            (Some(url), _) => !is_shared(url),
+            (None, Some(host)) => !has_host(host),
+            (None, None) => false,
+        };
+        if let Some(password) = self.password
+            && credentials.password.is_none()
+            && !others_user
+            && !others_server
+        {
+            parts.credentials.password = Some(password.value);
+            parts.credentials.username = parts.credentials.username.or(self.username.map(|found| found.value));
+        }
+        parts
     }
 
     /// What the variables add to a URL, which may repeat it but not contradict it.

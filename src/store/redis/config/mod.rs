@@ -118,7 +118,8 @@ impl RedisConfig {
     }
 
     /// What the environment says; `.env.example` explains every variable. `COSTGUARD_URL` names the server, else
-    /// `REDIS_URL`, else `REDIS_HOST` and its kin; the last two may be mixed as long as they do not contradict.
+    /// `REDIS_URL`, else `REDIS_HOST` and its kin; the last two may be mixed as long as they do not contradict. A `COSTGUARD_URL`
+    /// without a password takes that of `REDIS_PASSWORD`, unless another server is named beside it.
     ///
     /// # Errors
     /// `Invalid` when nothing names a server, when a variable cannot be read, and when two contradict; and for `memory:`,
