@@ -496,6 +496,7 @@ fn a_limit_is_set_shown_and_cleared_and_decides_meanwhile() {
     let past = on_server(&["limit", "set", "user:rita", "cost", "1", "--per", "day", "--until", "2020-01-01"]);
     past.failed(1, "--until 2020-01-01 00:00:00 is over");
     on_server(&["limit", "set", "user:rita", "cost", "1e3", "--per", "day"]).failed(1, "not an amount of money");
+    on_server(&["limit", "set", "user:rita", "cost", "-1", "--per", "day"]).failed(2, "a limit is 0 or more");
     on_server(&["limit", "set", "rita", "cost", "1", "--per", "day"]).failed(2, "expected KIND:ID like user:alice");
     on_server(&["limit", "set", "global", "cost", "1", "--per", "day"]).failed(1, "Give --root ID");
 }

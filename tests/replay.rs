@@ -495,6 +495,7 @@ fn a_log_without_a_row_that_can_be_used_is_an_error() {
     let error = failure(&folder.replay("log.csv", "", &["--unknown-model", "skip"]));
     assert!(error.contains("no price for the models of all 1 calls"), "{error}");
     folder.write("log.csv", &format!("{header}2300-01-01,alice,m,100,50\n"));
+    assert!(failure(&folder.replay("log.csv", "", &["--skip-bad-rows"])).contains("1 were bad; the first: "));
     assert!(failure(&folder.replay("log.csv", "", &[])).contains("is too far away"));
 }
 

@@ -38,7 +38,7 @@ enum Command {
         #[command(flatten)]
         counter: CounterArgs,
         /// The limit, in the meter's unit: dollars for cost, a whole number elsewhere
-        #[arg(value_name = "LIMIT")]
+        #[arg(value_name = "LIMIT", allow_negative_numbers = true, value_parser = not_negative)]
         limit: String,
         #[command(flatten)]
         end: EndArgs,
@@ -70,6 +70,11 @@ struct CounterArgs {
     /// another time zone than UTC; rate/1m, sliding/1m, log/1m; open for calls at once
     #[arg(long, value_name = "WINDOW")]
     per: Window,
+}
+
+/// What else it has to be its meter says.
+fn not_negative(text: &str) -> Result<String, String> {
+    if text.starts_with('-') { Err("a limit is 0 or more".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 impl CounterArgs {

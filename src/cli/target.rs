@@ -268,7 +268,7 @@ impl FromStr for ScopeArg {
 }
 
 /// The first second that operations refuse.
-const END_S: i64 = 9_999_999_999;
+pub(crate) const END_S: i64 = 9_999_999_999;
 
 /// The time of an operation.
 fn parse_at(text: &str) -> Result<DateTime<Utc>, String> {

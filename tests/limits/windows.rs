@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use costguard::{Counter, Decision, Hold, Limit, Meter, Policy, Window};
+use chrono::{DateTime, Utc};
+use costguard::{CostGuard, Counter, Decision, ErrorKind, Hold, Limit, Meter, Policy, Window};
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use super::support::{START_MS, TestStore};
-use super::{alice, at, of_tokens, only, tokens};
+use super::{alice, at, granted, of_tokens, only, tokens};
 
 const SCHEDULES: u64 = 40;
 const CALLS: u32 = 150;
@@ -148,5 +149,30 @@ async fn tokens_spent_and_held_stay_within_each_fixed_window() {
             assert_eq!(seen.used + seen.held, spent.get(&minute).copied().unwrap_or(0), "seed {seed}");
         }
         open.into_iter().for_each(|(_, _, hold)| hold.forget());
+    }
+}
+
+#[tokio::test]
+async fn a_time_is_booked_in_its_own_window_or_refused() {
+    let guard = CostGuard::embedded();
+    for window in [Window::year(), Window::day()] {
+        let policy = only(tokens(10, window));
+        for (at, is_taken) in [
+            ("1970-01-01T00:00:00Z", true),
+            ("2001-09-09T01:46:39Z", true),
+            ("2286-11-20T17:46:38Z", true),
+            ("2286-11-20T17:46:39Z", false),
+            ("2300-01-01T00:00:00Z", false),
+            ("1969-12-31T23:59:59Z", false),
+        ] {
+            let at: DateTime<Utc> = at.parse().unwrap();
+            match guard.admit(&policy, &alice(), of_tokens(1)).at(at).await {
+                Ok(decision) => {
+                    let (start_ms, end_ms) = granted(decision).limits[0].span_ms;
+                    assert!(is_taken && (start_ms..end_ms).contains(&at.timestamp_millis()), "{at}");
+                }
+                Err(err) => assert!(!is_taken && err.kind() == ErrorKind::Invalid, "{at}: {err}"),
+            }
+        }
     }
 }

@@ -44,7 +44,8 @@ pub(crate) struct ReplayArgs {
     #[arg(long = "amount", value_name = "METER=N|METER=@COLUMN", value_parser = parse_source_of_amount)]
     pub(crate) amounts: Vec<SourceArg>,
 
-    /// Decide on this Redis or Valkey instead of the embedded engine, under keys of this run's own
+    /// Decide on this Redis or Valkey instead of the embedded engine, under keys of this run's own; without a password in it
+    /// that of $REDIS_PASSWORD
     #[arg(long, value_name = "redis://HOST:PORT")]
     pub(crate) url: Option<String>,
 

@@ -21,7 +21,8 @@ use super::series::{LimitSeries, record, record_settled};
 use super::subjects::Subjects;
 use super::tally::{Outcome, Tally};
 use crate::cli::output::{OutputFile, print, print_json};
-use crate::cli::target::{config_of, own_prefix};
+use crate::cli::target::{END_S, config_of, own_prefix};
+use crate::cli::time::people_time;
 
 /// Replays a log against a policy, then reports. Until the last row is decided, nothing is.
 pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
@@ -236,8 +237,10 @@ impl Replay {
         let (subject, scopes) = self.subjects.subject(row, model).map_err(|problem| self.bad(row, problem))?;
         let tokens = row.usage.map(|usage| usage.total_tokens());
         let amounts = self.subjects.amounts(row, cost, tokens).map_err(|problem| self.bad(row, problem))?;
-        let Some(at) = DateTime::from_timestamp_millis(row.at_ms) else {
-            return Err(self.bad(row, "the time is out of range".to_owned()));
+        let Some(at) = DateTime::from_timestamp_millis(row.at_ms).filter(|at| at.timestamp() < END_S) else {
+            return Err(
+                self.bad(row, format!("the time is too far away: it is not before {} UTC", people_time(END_S * 1000)))
+            );
         };
         let decided = if let Some(by) = self.reserving.as_ref().map(|reserving| reserving.by) {
             let (estimate, estimate_cost) = self.estimate(row, model, cost, by)?;

@@ -12,8 +12,8 @@ const NUMBERS: std::ops::Range<usize> = 4..8;
 /// The place of `full`, which is a share.
 const FULL: usize = 7;
 
-/// What each column keeps while others can still give way, and what it keeps to the last.
-const KEPT: [(usize, usize); 9] = [(18, 0), (4, 0), (5, 0), (5, 0), (7, 7), (7, 7), (7, 7), (6, 6), (7, 0)];
+/// What each column keeps while others can still give way: at first, when that is too much, and to the last.
+const KEPT: [[usize; 9]; 3] = [[24, 8, 8, 6, 7, 7, 7, 6, 7], [18, 4, 5, 5, 7, 7, 7, 6, 7], [0, 0, 0, 0, 7, 7, 7, 6, 0]];
 
 /// Who gives way first: the root, the names of windows and meters, numbers, and after them the scope.
 const GIVE_WAY: [usize; 9] = [1, 3, 2, 6, 4, 5, FULL, 0, 8];
@@ -41,11 +41,10 @@ fn widths<'a>(rows: impl Iterator<Item = &'a [String; 9]>, room: usize) -> [usiz
         }
     }
     let room = room.saturating_sub(widths.len() - 1);
-    for last in [false, true] {
+    for kept in KEPT {
         for place in GIVE_WAY {
             let over = widths.iter().sum::<usize>().saturating_sub(room);
-            let kept = if last { KEPT[place].1 } else { KEPT[place].0 };
-            widths[place] -= over.min(widths[place].saturating_sub(kept));
+            widths[place] -= over.min(widths[place].saturating_sub(kept[place]));
         }
     }
     // What is left keeps the names apart.
@@ -134,7 +133,7 @@ mod tests {
         };
         let rows = [row("user:0123456789abcdef0123456789", "9223372036.85")];
         let at = |room| widths(rows.iter(), room);
-        assert_eq!(at(80)[0], 27);
+        assert_eq!(at(80)[0], 24);
         assert_eq!(at(72)[0], 19);
         for room in [40, 60, 80, 100, 130, 200] {
             let widths = at(room);
