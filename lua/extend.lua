@@ -57,8 +57,7 @@ for i = 1, bucket_ms == was_bucket_ms and 0 or count do
 end
 for i = 2, #KEYS do
   -- They live as long as the hold, whenever their windows end.
-  local left_ms = call('PTTL', KEYS[i])
-  if left_ms ~= -2 and left_ms < record_ttl_ms + 0 then call('PEXPIRE', KEYS[i], record_ttl_ms) end
+  if call('PTTL', KEYS[i]) < record_ttl_ms + 0 then call('PEXPIRE', KEYS[i], record_ttl_ms) end
 end
 record = head .. string.format(' %d ', expires_ms - from_ms) .. bucket_ms .. ' ' .. tail
 call('SET', hold, record, 'PX', record_ttl_ms)

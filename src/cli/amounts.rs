@@ -31,18 +31,9 @@ impl FromStr for AmountArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let (meter, amount) = text.split_once('=').ok_or("expected METER=N, like tokens=500")?;
         let meter = Meter::new(meter).map_err(|error| error.to_string())?;
-        let amount = parse_amount(&meter, amount)?;
+        let amount = meter.parse_amount(amount).map_err(|error| error.to_string())?;
         Ok(Self { meter, amount })
     }
-}
-
-/// Reads an amount in the unit of its meter. One that does not fit is a whole number all the same.
-pub(crate) fn parse_amount(meter: &Meter, text: &str) -> Result<i64, String> {
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if *meter != Meter::COST && is_number && text.parse::<i64>().is_err() {
-        return Err(format!("the amount {text} of {meter} is too large: the most is {}", i64::MAX));
-    }
-    meter.parse_amount(text).map_err(|error| error.to_string())
 }
 
 fn parse_cost(text: &str) -> Result<Money, String> {

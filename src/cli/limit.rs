@@ -5,7 +5,6 @@ use costguard::model::GLOBAL;
 use costguard::ops::RuleKind;
 use costguard::{Counter, Meter, Subject, Window};
 
-use super::amounts::parse_amount;
 use super::rules::{EndArgs, RuleArgs, list, of_scope, parse_scope, subject_with};
 use super::target::{RootArgs, ScopeArg};
 
@@ -86,7 +85,7 @@ impl CounterArgs {
 pub(crate) async fn run(args: LimitArgs) -> anyhow::Result<()> {
     match args.command {
         Command::Set { of, counter, limit, end } => {
-            let limit = parse_amount(&counter.meter, &limit).map_err(anyhow::Error::msg)?;
+            let limit = counter.meter.parse_amount(&limit)?;
             let (subject, counter) = (of.subject()?, counter.counter(of.kind()));
             let guard = of.under.guard().await?;
             end.end(guard.set_limit(&subject, &counter, limit), of.under.at)?.await?;
@@ -118,8 +117,7 @@ async fn show(scope: Option<ScopeArg>, under: &RootArgs) -> anyhow::Result<()> {
     let root = under.root_of(scope.iter().filter(|scope| scope.kind != GLOBAL))?;
     let guard = under.guard().await?;
     let subject = scope.as_ref().map_or_else(|| Subject::new(root), |scope| subject_with(root, scope));
-    let search = under.at.into_iter().fold(guard.rules(&subject), |search, at| search.at(at));
-    let mut rules = search.await?;
+    let mut rules = under.rules(&guard, &subject).await?;
     if let Some(scope) = &scope {
         rules = of_scope(rules, &subject, scope)?;
     }

@@ -54,7 +54,11 @@ impl EndArgs {
     pub(crate) fn end<'a>(&self, rule: SetRule<'a>, at: Option<DateTime<Utc>>) -> anyhow::Result<SetRule<'a>> {
         let rule = at.into_iter().fold(rule, SetRule::at);
         let Some(ttl) = self.ttl(at)? else { return Ok(rule) };
-        Ok(rule.until(self.until.unwrap_or_else(|| at.unwrap_or_else(Utc::now) + ttl)))
+        Ok(match self.until {
+            Some(until) => rule.until(until),
+            // By the store's clock, which this machine's need not agree with.
+            None => rule.lasting(ttl),
+        })
     }
 }
 
@@ -98,8 +102,7 @@ impl RuleArgs {
 
     /// The rules that are in force under the root.
     pub(crate) async fn in_force(&self, guard: &CostGuard) -> anyhow::Result<Vec<Rule>> {
-        let subject = self.subject()?;
-        Ok(self.under.at.into_iter().fold(guard.rules(&subject), |search, at| search.at(at)).await?)
+        self.under.rules(guard, &self.subject()?).await
     }
 
     /// Whether such a rule of this scope is in force.

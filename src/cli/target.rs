@@ -161,11 +161,10 @@ impl TargetArgs {
 
     /// The blocks of these scopes, which refuse whatever room there is.
     pub(crate) async fn blocks(&self, guard: &CostGuard, subject: &Subject) -> anyhow::Result<Vec<Block>> {
-        let search = self.whose.under.at.into_iter().fold(guard.rules(subject), |search, at| search.at(at));
         let ours = |rule: &Rule| {
             rule.kind == RuleKind::Block && subject.scope_of(rule.scope.kind()).is_ok_and(|own| own == rule.scope)
         };
-        let blocks = search.await?.into_iter().filter(ours);
+        let blocks = self.whose.under.rules(guard, subject).await?.into_iter().filter(ours);
         Ok(blocks.map(|rule| Block { scope: rule.scope, until_ms: rule.until_ms }).collect())
     }
 
@@ -186,6 +185,11 @@ impl RootArgs {
         root.ok_or_else(|| {
             anyhow!("which root? Give --root ID: there is neither an org nor a user nor a single other scope")
         })
+    }
+
+    /// The rules that are in force under the root of this subject.
+    pub(crate) async fn rules(&self, guard: &CostGuard, subject: &Subject) -> anyhow::Result<Vec<Rule>> {
+        Ok(self.at.into_iter().fold(guard.rules(subject), |search, at| search.at(at)).await?)
     }
 
     /// A guard on the server.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::IntErrorKind;
 
 use super::money::Money;
 use super::text;
@@ -68,8 +69,13 @@ impl Meter {
         let amount = if *self == Self::COST {
             text.parse::<Money>()?.nanos()
         } else {
-            text.parse::<i64>().map_err(|_| {
-                Error::invalid(format!("`{text}` is not an amount of {self}: write a whole number, like 1000"))
+            text.parse::<i64>().map_err(|err| {
+                Error::invalid(match err.kind() {
+                    IntErrorKind::PosOverflow => {
+                        format!("the amount {text} of {self} is too large: the most is {}", i64::MAX)
+                    }
+                    _ => format!("`{text}` is not an amount of {self}: write a whole number, like 1000"),
+                })
             })?
         };
         if amount < 0 {

@@ -70,6 +70,12 @@ impl<'a> SetRule<'a> {
         self
     }
 
+    /// For how long it is to count, from the store's now.
+    pub fn lasting(mut self, ttl: Duration) -> Self {
+        self.ends = Ends::After(ttl);
+        self
+    }
+
     /// Goes by this time and not by the store's clock: for replays and tests.
     pub fn at(mut self, time: DateTime<Utc>) -> Self {
         self.at = Some(time);

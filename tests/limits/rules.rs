@@ -188,6 +188,9 @@ async fn a_rule_for_a_time_ends_by_the_clock_of_the_store() {
         guard.set_limit(&alice(), policy.limits()[0].counter(), 20).await.unwrap();
         let ends: Vec<_> = guard.rules(&alice()).await.unwrap().into_iter().map(|rule| rule.until_ms).collect();
         assert_eq!(ends, [START_MS + 60_000, START_MS + 400 * 86_400_000]);
+        guard.set_limit(&alice(), policy.limits()[0].counter(), 20).lasting(HOUR).await.unwrap();
+        let rules = guard.rules(&alice()).await.unwrap();
+        assert_eq!(rules.iter().map(|rule| rule.until_ms).max(), Some(START_MS + 3_600_000));
     }
 }
 

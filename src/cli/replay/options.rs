@@ -8,7 +8,6 @@ use costguard::model::Money;
 
 use super::estimate::ReserveArgs;
 use super::log::{CachedTokens, Format, Role};
-use crate::cli::amounts::parse_amount;
 
 /// What would this policy have done to that traffic?
 ///
@@ -131,7 +130,7 @@ fn parse_source_of_amount(text: &str) -> Result<SourceArg, String> {
     let arg: SourceArg = text.parse()?;
     if let Source::Fixed(amount) = &arg.source {
         let meter = Meter::new(&arg.name).map_err(|error| error.to_string())?;
-        parse_amount(&meter, amount)?;
+        meter.parse_amount(amount).map_err(|error| error.to_string())?;
     }
     Ok(arg)
 }

@@ -5,7 +5,6 @@ use costguard::{Amounts, Meter, Money, Policy, Scope, Subject};
 
 use super::log::{ExtraColumn, LogRow};
 use super::options::{Source, SourceArg};
-use crate::cli::amounts::parse_amount;
 
 /// The root of all of a replay's subjects: the log's ids are taken as unique across it.
 const ROOT: &str = "replay";
@@ -61,7 +60,7 @@ impl Subjects {
                 "--amount cost is not needed: costs come from --prices, or from the log's cost column (--column cost=NAME)"
             );
             let from = match source {
-                Source::Fixed(amount) => FromAmount::Fixed(parse_amount(&meter, amount).map_err(anyhow::Error::msg)?),
+                Source::Fixed(amount) => FromAmount::Fixed(meter.parse_amount(amount)?),
                 Source::Column(column) => FromAmount::Column(subjects.column("--amount", name, Some(column))),
             };
             subjects.amounts.push((meter, from));
@@ -129,7 +128,7 @@ impl Subjects {
                 FromAmount::Fixed(amount) => *amount,
                 FromAmount::Column(place) => {
                     let text = row.extras.get(*place).map_or("", String::as_str);
-                    parse_amount(meter, text)?
+                    meter.parse_amount(text).map_err(|error| error.to_string())?
                 }
             };
             amounts = amounts.with(meter.clone(), amount);

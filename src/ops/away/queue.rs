@@ -111,9 +111,9 @@ impl Queue {
                 Some(cause) if cause.may_have_happened() => {
                     Error::unanswered(format!("{told}: {cause}"), cause.clone())
                 }
-                Some(cause) => Error::new(ErrorKind::Unavailable, format!("{told}; nothing was granted: {cause}")),
-                None => {
-                    let cause = "the store has not taken what was granted";
+                cause => {
+                    let cause = cause
+                        .map_or_else(|| "the store has not taken what was granted".to_owned(), ToString::to_string);
                     Error::new(ErrorKind::Unavailable, format!("{told}; nothing was granted: {cause}"))
                 }
             });
