@@ -1,7 +1,7 @@
 #!lua
 -- reserve: sets amounts aside beside counters until their hold ends, and takes them from rates, if every limit allows it.
 -- KEYS    counter..., held..., state..., ruled, hold, holds..., [rules]
--- ARGV    counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)..., ttl_ms, width_ms, record_ttl_ms, fingerprint, tail, [now_ms, touch, asked]
+-- ARGV    counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)..., ttl_ms, bucket, record_ttl_ms, fingerprint, tail, [now_ms, touch, asked]
 -- REPLY   GRANTED now_s us bucket_ms part shadowed (state)... used... [held...] [rulings]
 -- REPLY   DENIED now_s us refusing (state)... used... [held... frees_ms...] [rulings]
 -- REPLY   HELD record
@@ -14,7 +14,9 @@
 -- 'open FINGERPRINT STEP NOW_S US TTL_MS BUCKET_MS TAIL': reserved at NOW_S and US microseconds, it expires TTL_MS after that. The
 -- tail is its tags and 'COUNTER AMOUNT LIMIT' a counter and a rate, with a partial amount and overrides filled in; LIMIT is
 -- `Bound` in ops/hold/record.rs. HELD answers a repeat of the request with the record.
--- A hold lies in the bucket of `width_ms` that ends at or after its expiry: it frees late, never early.
+-- A hold lies in a bucket that ends at or after its expiry: it frees late, never early. Who reserves names the bucket, as it
+-- names windows, for the seconds from `latest_start_s` to `earliest_end_s`; or gives the width of buckets where a hold is
+-- too short for that.
 
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
 local count, expiries, amounts, reserving = #ARGV[1], ARGV[4], 4, true
@@ -24,7 +26,7 @@ if states % 1 ~= 0 then
   now_ms, touch, asked = unpack(ARGV, #ARGV - 2)
 end
 local at = amounts + 2 * count + 4 * states
-local ttl_ms, width_ms, record_ttl_ms, fingerprint, tail = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
+local ttl_ms, bucket_ms, record_ttl_ms, fingerprint, tail = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
 local ruled, holds = 2 * count + states + 1, 2 * count + states + 2
 local hold = KEYS[holds]
 
@@ -49,9 +51,11 @@ end
 -- @include decide
 if part ~= '-' then tail = string.gsub(tail, ' <%d* ', ' ' .. part .. ' ') end
 
-local expires_ms, width = now_s * 1000 + us / 1000 + ttl_ms, width_ms + 0
 -- Thirteen digits: buckets sort as they are.
-local bucket_ms = string.format('%013d', expires_ms + -expires_ms % width)
+if #bucket_ms < 13 then
+  local expires_ms = now_s * 1000 + us / 1000 + ttl_ms
+  bucket_ms = string.format('%013d', expires_ms + -expires_ms % bucket_ms)
+end
 
 -- From here on it is written; what can still fail comes first, and is taken back when it does.
 if not call('SET', hold, 'open ' .. fingerprint .. ' 0 ' .. now_s .. ' ' .. us .. ' ' .. ttl_ms .. ' ' .. bucket_ms .. ' ' .. tail, 'PX', record_ttl_ms, 'NX') then
@@ -83,6 +87,8 @@ if opens or fresh or touch ~= '' then
   -- @include lives
   -- @include expiry
   lives = lives or ends(expiries)
+  -- What is held lives as long as any hold in this bucket, be its window over before.
+  local keep_ms = string.format('%d', bucket_ms - now_s * 1000 + record_ttl_ms - ttl_ms)
   for i = 1, count do
     local counter, expiry = KEYS[i], lives[i]
     if not expiry then expiry = '+' .. record_ttl_ms end
@@ -93,10 +99,9 @@ if opens or fresh or touch ~= '' then
     if not next_ms or bucket_ms + 0 < (tonumber(next_ms) or 9e15) or next_ms == '-1' then
       call('HSET', KEYS[holds + i], 'next', bucket_ms)
     end
-    -- What is held lives as long as the hold, be its window over before.
     for _, key in ipairs({ KEYS[count + i], KEYS[holds + i] }) do
       expire(key, expiry, false, now_ms)
-      if call('PTTL', key) < record_ttl_ms + 0 then call('PEXPIRE', key, record_ttl_ms) end
+      if call('PTTL', key) < keep_ms + 0 then call('PEXPIRE', key, keep_ms) end
     end
   end
 end

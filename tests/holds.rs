@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use costguard::ops::Hold;
-use costguard::store::Store;
 use costguard::store::embedded::Embedded;
 use costguard::store::redis::RedisStore;
+use costguard::store::{ManualClock, Store};
 use costguard::{
     Amounts, CostGuard, Counter, Decision, Denial, ErrorKind, Estimate, Growth, Limit, Meter, Money, Policy, Subject,
     Window,
@@ -217,6 +217,27 @@ async fn a_hold_grows_and_lives_longer_only_while_it_is_open() {
         assert_eq!(hold.grow(usd("1")).await.unwrap_err().kind(), ErrorKind::HoldEnded);
         hold.settle(usd("99")).await.unwrap();
         assert_eq!(stands(&guard, &policy, later).await, (99, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_lives_as_long_as_the_last_hold_that_came_to_it() {
+    let clock = Arc::new(ManualClock::new(noon().timestamp_millis()));
+    let store = Arc::new(Embedded::builder().clock(clock.clone()).build());
+    let second = Duration::from_secs(1);
+    let guard = CostGuard::builder().clock(clock.clone()).retention(second).receipt_ttl(second).store(store).unwrap();
+    let policy = Policy::new([Limit::cost("user", usd("100"), Window::minute())]).unwrap();
+    let reserve = async || granted(guard.reserve(&policy, &alice(), usd("0.01")).await.unwrap());
+    for _ in 0..10 {
+        let first = reserve().await;
+        clock.advance_ms(20_000);
+        // Most times into the bucket that the first began. Their window is over long before they are.
+        let mut second = reserve().await;
+        clock.advance_ms(599_999);
+        second.extend(Duration::from_secs(600)).await.unwrap();
+        second.settle(usd("0.01")).await.unwrap();
+        first.forget();
+        clock.advance_ms(3_600_001 - 619_999);
     }
 }
 

@@ -183,7 +183,9 @@ impl Engine {
                 _ => return Ok((plan, answer)),
             }
             answer.word()?;
-            now_ms = answer.int()?.saturating_mul(1000);
+            // Any time of that second: the nearest to what we believed.
+            let second_ms = answer.int()?.saturating_mul(1000);
+            now_ms = self.now_ms().clamp(second_ms, second_ms.saturating_add(999));
             self.offset_ms.store(now_ms.saturating_sub(self.clock.now_ms()), Ordering::Relaxed);
             tracing::debug!(
                 script = call.script.name(),

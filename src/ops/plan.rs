@@ -28,7 +28,7 @@ const NEVER_S: i64 = 9_999_999_999;
 pub(crate) struct Plan {
     policy: Policy,
     pub(crate) entries: Vec<Entry>,
-    /// The latest start and the earliest end among the windows.
+    /// The latest start and the earliest end among what is named for a time.
     span_ms: (i64, i64),
     renews: bool,
     rules: Rules,
@@ -241,6 +241,11 @@ impl Plan {
     /// One letter a counter: how the scripts know where counters end.
     pub(crate) fn letters(&self) -> String {
         counter_letters(self.counters().count())
+    }
+
+    /// Holds for this span of time only, within that of the windows.
+    pub(crate) fn narrow(&mut self, span_ms: (i64, i64)) {
+        self.span_ms = (self.span_ms.0.max(span_ms.0), self.span_ms.1.min(span_ms.1));
     }
 
     /// `latest_start_s, earliest_end_s`: ten digits each.

@@ -84,7 +84,7 @@ pub(crate) fn reserve(counters: &[(&str, &str, &str, &str)], fingerprint: &str) 
     reserve_with(counters, &[TTL, WIDTH, RECORD_TTL, fingerprint, "-"])
 }
 
-/// `rest` is `ttl_ms, width_ms, record_ttl_ms, fingerprint, tail`.
+/// `rest` is `ttl_ms, bucket, record_ttl_ms, fingerprint, tail`.
 pub(crate) fn reserve_with(counters: &[(&str, &str, &str, &str)], rest: &[&str]) -> Call {
     let counters =
         counters.iter().map(|(key, amount, expiry, limit)| ((*key).to_owned(), owned(&[amount, expiry, limit])));

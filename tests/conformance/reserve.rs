@@ -4,7 +4,7 @@ use super::call::{admit, peek, reserve, reserve_with};
 use super::*;
 
 pub(crate) fn cases() -> Vec<Case> {
-    [decisions(), lazily(), many(), ids(), rest(), malformed(), corrupt(), large(), beside()]
+    [decisions(), lazily(), many(), ids(), rest(), named(), malformed(), corrupt(), large(), beside()]
         .into_iter()
         .flatten()
         .collect()
@@ -50,15 +50,15 @@ fn decisions() -> Vec<Case> {
             .holds("a:held", "'8'", At(END))
             .holds("a:holds", bucket("8"), At(END))
             .holds("h", format!("'{OPEN}'"), In(700_000)),
-        case("reserve: what is held lives as long as the hold, be the window over before")
+        case("reserve: what is held lives as long as its bucket, be the window over before")
             .put("SET", "a", &["0", "PXAT", END])
             .put("SET", "a:held", &["1", "PX", "300000"])
             .put("HSET", "a:holds", &["4000000700000", "1", "next", "4000000700000"])
             .put("PEXPIRE", "a:holds", &["300000"])
             .run(one("5"), granted("0 1"))
             .holds("a", "'0'", At(END))
-            .holds("a:held", "'6'", In(700_000))
-            .holds("a:holds", format!("{{{BUCKET}='5' 4000000700000='1' next='{BUCKET}'}}"), In(700_000))
+            .holds("a:held", "'6'", In(750_000))
+            .holds("a:holds", format!("{{{BUCKET}='5' 4000000700000='1' next='{BUCKET}'}}"), In(750_000))
             .holds("h", format!("'{OPEN}'"), In(700_000)),
         others(case("reserve: a total that was lost is made anew with a TTL"), "a:held", "a:holds", "3")
             .put("SET", "a", &["0", "PXAT", END])
@@ -263,6 +263,21 @@ fn rest() -> Vec<Case> {
             )
             .holds("a:holds", "{x='1'}", Never)
             .holds("b:holds", format!("{{{BUCKET}='x'}}"), Never),
+    ]
+}
+
+fn named() -> Vec<Case> {
+    let named = || reserve_with(&[("a", "5", END, "10")], &[TTL, BUCKET, RECORD_TTL, "f", "-"]).at(NOW);
+    vec![
+        case("reserve: into the bucket that is named for this time")
+            .run(named().window("3999999950000", "4000000050000"), granted("0"))
+            .holds("a", "'0'", At(END))
+            .holds("a:held", "'5'", At(END))
+            .holds("a:holds", bucket("5"), At(END))
+            .holds("h", format!("'{OPEN}'"), In(700_000)),
+        case("reserve: a bucket that is named for another time is named anew")
+            .run(named().window("3999999900000", NOW), format!("STALE {NOW}"))
+            .run(named().window("4000000001000", "4000000050000"), format!("STALE {NOW}")),
     ]
 }
 

@@ -28,8 +28,8 @@ fn setting() -> Vec<Case> {
         case("rule: for a span, by the clock of the script")
             .run(rule("block user:b", "", "+600000").at(NOW), "OK")
             .run(rules().at(NOW), format!("OK {NOW} {LATER} - block user:b"))
-            .run(rule("block user:b", "", "+1").at(NOW), "OK")
-            .run(rules().at(NOW), format!("OK {NOW} 4000000000001 - block user:b"))
+            .run(rule("block user:b", "", "+60001").at(NOW), "OK")
+            .run(rules().at(NOW), format!("OK {NOW} 4000000060001 - block user:b"))
             .run(rule("block user:b", "", "+999999999999999").at(NOW), "OK")
             .run(rules().at(NOW), format!("OK {NOW} 100000000000000 - block user:b"))
             .run(rule("block user:b", "", "").at(NOW), "OK"),

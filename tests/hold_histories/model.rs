@@ -6,6 +6,7 @@ use costguard::ErrorKind;
 use proptest::prelude::*;
 
 use super::policy::{CounterKind, LimitKind, WindowKind};
+use super::support::buckets::{bucket_of, bucket_of_reserved};
 
 const HOUR_MS: i64 = 3_600_000;
 const RETENTION_MS: i64 = 48 * HOUR_MS;
@@ -255,7 +256,7 @@ impl Model {
             return Outcome::Denied(refused_by);
         }
         let expires_ms = self.now_ms + ttl_ms;
-        let bucket_ms = bucket_of(expires_ms, ttl_ms);
+        let bucket_ms = bucket_of_reserved(self.now_ms, ttl_ms);
         for part in &parts {
             self.counters.entry(part.key.clone()).or_insert((0, part.ends_ms));
             *self.buckets.entry((part.key.clone(), bucket_ms)).or_insert(0) += part.amount;
@@ -367,15 +368,6 @@ impl Model {
         self.holds.insert(id, hold);
         Outcome::Done
     }
-}
-
-/// The end of the bucket in which a hold lies: of the largest power of two up to an eighth of its TTL.
-fn bucket_of(expires_ms: i64, ttl_ms: i64) -> i64 {
-    let mut width_ms = 1;
-    while width_ms * 2 <= ttl_ms / 8 {
-        width_ms *= 2;
-    }
-    (expires_ms + width_ms - 1) / width_ms * width_ms
 }
 
 fn amount() -> impl Strategy<Value = Amount> + Clone {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::support::buckets::bucket_of_reserved;
+
 /// How a rate forgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -193,12 +195,7 @@ impl OpenCalls {
 
     /// It ends up to an eighth of its TTL late, with all others of its bucket.
     pub(crate) fn begin(&mut self, id: usize, now_ms: i64, ttl_ms: i64) {
-        let mut width_ms = 1;
-        while width_ms * 2 <= ttl_ms / 8 {
-            width_ms *= 2;
-        }
-        let expires_ms = now_ms + ttl_ms;
-        self.ends_ms.insert(id, expires_ms + (-expires_ms).rem_euclid(width_ms));
+        self.ends_ms.insert(id, bucket_of_reserved(now_ms, ttl_ms));
     }
 
     pub(crate) fn end(&mut self, id: usize) {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::Hold;
+use super::bucket::ttl_and_width_ms;
 use super::record::{Record, write_tail};
-use super::{Hold, ttl_and_width_ms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::Amounts;
 use crate::ops::request::awaits;

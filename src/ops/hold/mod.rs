@@ -1,6 +1,7 @@
 //! Holds: money set aside before a call, ended by what the call really cost. Twins of `lua/reserve.lua`, `settle.lua`,
 //! `release.lua`, `extend.lua`, `grow.lua`, `hold.lua` and `holds.lua`.
 
+mod bucket;
 mod change;
 mod end;
 mod find;
@@ -316,14 +317,4 @@ impl Drop for Hold {
             Endings::end_in_background(self);
         }
     }
-}
-
-/// A TTL in ms and the width of its buckets: the largest power of two up to an eighth of it. So a hold frees at most an
-/// eighth of its TTL late, and holds of like TTLs share few buckets.
-fn ttl_and_width_ms(ttl: Duration) -> Result<(u64, u64)> {
-    if !TTL.contains(&ttl) {
-        return Err(Error::invalid("a hold lives at least 1 second and at most 30 days"));
-    }
-    let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-    Ok((ttl_ms, 1 << (ttl_ms / 8).ilog2()))
 }

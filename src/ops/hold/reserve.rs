@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::bucket::{Bucket, ttl_and_width_ms};
 use super::record::{Bound, Record, write_tags, write_tail};
-use super::{DEFAULT_TTL, Endings, Hold, Lent, ttl_and_width_ms};
+use super::{DEFAULT_TTL, Endings, Hold, Lent};
 use crate::error::{ErrorKind, Result};
 use crate::model::{Decided, Decision, Denial, Estimate, Limit, LimitState, Meter, Outage, Policy, Subject};
 use crate::ops::away::{Away, Sent, policy_without_store};
@@ -111,10 +112,17 @@ impl<'a> Reserve<'a> {
             plan.set_part(taken);
         }
         let (ttl_ms, width_ms) = ttl_and_width_ms(self.ttl)?;
+        let bucket = match Bucket::at(now_ms, ttl_ms) {
+            Some(Bucket { end_ms, span_ms }) => {
+                plan.narrow(span_ms);
+                format!("{end_ms:013}")
+            }
+            None => width_ms.to_string(),
+        };
         let mut args = Vec::with_capacity(plan.entries.len() * 4 + 12);
         plan.write_limits(&mut args);
         let record_ttl_ms = u128::from(ttl_ms) + self.engine.receipt_ttl.as_millis();
-        args.extend([ttl_ms.to_string(), width_ms.to_string(), record_ttl_ms.to_string()]);
+        args.extend([ttl_ms.to_string(), bucket, record_ttl_ms.to_string()]);
         let limits = plan.limits().iter().map(Limit::limit);
         args.extend([self.fingerprint(&plan), self.tail(&plan, limits)?]);
         let touch = self.engine.touch() || plan.renews();
