@@ -289,7 +289,8 @@ impl CostGuard {
     }
 
     /// Sets another limit in the place of what policies say about this counter of this scope, in the meter's unit, for every
-    /// process at once and until a time. Limits that are [`fixed`](crate::Limit::fixed) stay.
+    /// process at once and until a time. Limits that are [`fixed`](crate::Limit::fixed) stay, and so does what
+    /// [`warn_at`](crate::Limit::warn_at) reports.
     ///
     /// # Errors
     /// `Invalid` when the subject lacks the scope, or the time is over.

@@ -212,7 +212,8 @@ impl Limit {
         self
     }
 
-    /// Reports the request that brings the counter to a share of the limit; see [`LimitState::crossed`].
+    /// Reports the request that brings the counter to a share of the limit; see [`LimitState::crossed`]. The share is of this
+    /// limit, also while [`set_limit`](crate::CostGuard::set_limit) has another in its place.
     ///
     /// [`LimitState::crossed`]: crate::LimitState::crossed
     #[must_use]

@@ -220,6 +220,31 @@ async fn one_clock_a_client_whose_clock_is_wrong_gets_the_same_answers() {
 }
 
 #[tokio::test]
+async fn one_clock_a_hold_of_a_client_whose_clock_is_wrong_frees_when_it_should() {
+    on_every_store(async |store| {
+        // No window but the bucket's is named for a time.
+        let policy = limited(Meter::COST, 100);
+        let ttl = Duration::from_secs(600);
+        for off_ms in [0, -24 * HOUR_MS, -70_000, -999, -1, 1, 999, 70_000, 24 * HOUR_MS] {
+            let clock = Arc::new(ManualClock::new(store.now_ms().await + off_ms));
+            let guard = store.builder().clock(clock).store(store.store.clone()).unwrap();
+            let before_ms = store.now_ms().await;
+            let Decision::Granted(mut hold) = guard.reserve(&policy, &alice(), nanos(60)).ttl(ttl).await.unwrap()
+            else {
+                panic!("60 are not over 100")
+            };
+            let frees = guard.statement(&policy, &alice()).await.unwrap()[0].frees.clone();
+            let after_ms = store.now_ms().await;
+            let [(frees_ms, 60)] = frees[..] else { panic!("{frees:?}") };
+            assert!((before_ms..=after_ms).contains(&(hold.expires_ms() - 600_000)), "{off_ms}");
+            assert!((0..=75_000).contains(&(frees_ms - hold.expires_ms())), "{off_ms}: {frees_ms}");
+            hold.release().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn one_clock_a_denial_says_until_when_by_the_stores_clock() {
     let store = TestStore::embedded("");
     let wrong = Arc::new(ManualClock::new(START_MS + 77 * 24 * HOUR_MS));
