@@ -18,7 +18,7 @@ use crate::ops::Lease;
 /// The first and the longest pause of one who waits for another's computation.
 const LOOK_AFTER: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
-/// The right to compute a value, until it is used, dropped, or over.
+/// The right to compute a value, or the claim to it, until it is used, dropped, or over.
 struct Right<'a> {
     cache: &'a Cache,
     keys: [String; 2],
@@ -188,6 +188,7 @@ impl Cache {
         refreshes: bool,
     ) -> Result<Next<'_, Option<T>>> {
         let token = uuid::Uuid::now_v7().simple().to_string();
+        let mut right = Right { cache: self, keys: keys.clone(), token, is_held: false };
         let gives_up_at = Instant::now() + self.lock_ttl;
         let (first, longest) = LOOK_AFTER;
         let pauses = ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest).with_factor(2.0);
@@ -195,7 +196,10 @@ impl Cache {
         // Whether what is stored is known to be no good.
         let (mut force, mut waits) = (refreshes, false);
         loop {
-            let lease = self.engine.cache_lease(keys.clone(), &token, self.lock_ttl, force).await;
+            // From the call on, and not from its answer: who stops waiting for that may have the lock.
+            right.is_held = true;
+            let lease = self.engine.cache_lease(keys.clone(), &right.token, self.lock_ttl, force).await;
+            right.is_held = !matches!(lease, Ok(Lease::Hit(_) | Lease::Busy));
             match lease {
                 Err(err) if matches!(err.kind(), ErrorKind::Unavailable | ErrorKind::Ambiguous) => {
                     if self.away == OnTrouble::Fail {
@@ -210,10 +214,7 @@ impl Cache {
                     continue;
                 }
                 Err(err) => return Err(err),
-                Ok(Lease::Leased) => {
-                    let right = Right { cache: self, keys: keys.clone(), token, is_held: true };
-                    return Ok(Next::Compute(Some(right)));
-                }
+                Ok(Lease::Leased) => return Ok(Next::Compute(Some(right))),
                 Ok(Lease::Hit(stored)) => match self.accept::<T>(&stored).await? {
                     Some(Found { value, .. }) => return Ok(Next::Value(Some(value))),
                     None => {
