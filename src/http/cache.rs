@@ -6,18 +6,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use headers::{CacheControl, HeaderMapExt};
 use http::header::{
-    AGE, AUTHORIZATION, CONNECTION, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, SET_COOKIE,
-    TRANSFER_ENCODING, VARY,
+    AGE, AUTHORIZATION, CONNECTION, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE, RANGE, SET_COOKIE, TRANSFER_ENCODING, VARY,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::ResponseBody;
+use super::cache_control::{CacheControl, age};
 use super::kept::{Kept, read_whole};
 use super::problem::Rejection;
 use super::{BoxFuture, FromRequest, take_ready};
@@ -37,6 +38,12 @@ const FAILED_TTL: Duration = Duration::from_secs(1);
 /// The largest answer that is read to be stored.
 const MOST_BYTES: u64 = 1 << 20;
 
+/// What is encoded in the value of a header that is part of a key; what is no ASCII is too.
+const NOT_IN_KEY: &AsciiSet = &CONTROLS.add(b'%').add(b':');
+
+/// Requests with one of these are about a part of an answer, or about one that the client knows.
+const CONDITIONS: [HeaderName; 5] = [RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
+
 /// Serves `GET` requests out of a [`Cache`]: the first computes, who comes meanwhile waits, the next ones are hits.
 ///
 /// A key is `{method}:{path and query, sorted by name}:{subject}` in the cache, `anonymous` where there is no subject: of a
@@ -48,7 +55,7 @@ const MOST_BYTES: u64 = 1 << 20;
 /// `.vary([HOST])`, or give each host a cache of its own where clients speak HTTP/2, which has no such header.
 ///
 /// Stored are answers of status 200 whose length is known, up to a mebibyte, for as long as their `Cache-Control` says
-/// (`s-maxage`, then `max-age`; RFC 9111) or else for the layer's [`ttl`](Self::ttl). Never stored are those with
+/// (`s-maxage`, then `max-age`, less their `Age`; RFC 9111) or else for the layer's [`ttl`](Self::ttl). Never stored are those with
 /// `Set-Cookie`, with `no-store`, `no-cache` or `private`, and those that [vary](Self::vary) by a header that this layer was
 /// not told. A request that says `no-cache` or `no-store`, asks for a range or is conditional, or has an `Authorization` and
 /// no subject, goes past the cache.
@@ -97,9 +104,8 @@ impl CacheLayer {
 
     /// The key of a request; `None` when it goes past the cache.
     fn key(&self, request: &Parts) -> Result<Option<String>, Rejection> {
-        let control = request.headers.typed_get::<CacheControl>();
-        let past = control.is_some_and(|control| control.no_cache() || control.no_store())
-            || [RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|name| request.headers.contains_key(name));
+        let past = CacheControl::read(&request.headers).goes_past
+            || CONDITIONS.iter().any(|name| request.headers.contains_key(name));
         if request.method != Method::GET || past {
             return Ok(None);
         }
@@ -112,8 +118,8 @@ impl CacheLayer {
         };
         let mut key = format!("{}:{}:{subject}", request.method, path_and_sorted_query(request));
         for name in &self.vary {
-            let values = request.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-            let values: Vec<_> = values.collect();
+            let values = request.headers.get_all(name).iter();
+            let values: Vec<_> = values.map(|it| percent_encode(it.as_bytes(), NOT_IN_KEY).to_string()).collect();
             key.extend([":", name.as_str(), "=", &values.join(",")]);
         }
         Ok(Some(key))
@@ -131,11 +137,11 @@ impl CacheLayer {
         if !headers.get_all(VARY).iter().all(varies) {
             return None;
         }
-        let Some(control) = headers.typed_get::<CacheControl>() else { return Some(self.ttl) };
-        if control.no_store() || control.no_cache() || control.private() {
+        let control = CacheControl::read(headers);
+        if control.goes_past {
             return None;
         }
-        let ttl = control.s_max_age().or(control.max_age()).unwrap_or(self.ttl);
+        let ttl = control.lifetime().map_or(self.ttl, |lifetime| lifetime.saturating_sub(age(headers)));
         (!ttl.is_zero()).then_some(ttl)
     }
 
@@ -204,12 +210,7 @@ impl CacheLayer {
     fn mark(&self, headers: &mut HeaderMap, how: &'static str) {
         headers.insert(X_CACHE, HeaderValue::from_static(how));
         for name in &self.vary {
-            let is_there = |value: &HeaderValue| {
-                value
-                    .to_str()
-                    .is_ok_and(|names| names.split(',').any(|it| it.trim().eq_ignore_ascii_case(name.as_str())))
-            };
-            if !headers.get_all(VARY).iter().any(is_there) {
+            if !names(headers, &VARY, name) {
                 headers.append(VARY, HeaderValue::from_name(name.clone()));
             }
         }
@@ -240,10 +241,17 @@ fn path_and_sorted_query(request: &Parts) -> String {
     }
 }
 
-/// Headers of one connection, which are no part of an answer that is kept (RFC 9110, section 7.6.1), and those that are made
-/// anew.
-pub(super) fn is_kept(name: &HeaderName) -> bool {
+/// Whether a header that lists names has this one among them.
+fn names(headers: &HeaderMap, list: &HeaderName, name: &HeaderName) -> bool {
+    let mut lines = headers.get_all(list).iter().filter_map(|line| line.to_str().ok());
+    lines.any(|line| line.split(',').any(|it| it.trim().eq_ignore_ascii_case(name.as_str())))
+}
+
+/// Whether a header is part of an answer that is kept: those of one connection are not (RFC 9110, section 7.6.1), nor those that
+/// are made anew.
+pub(super) fn is_kept(headers: &HeaderMap, name: &HeaderName) -> bool {
     ![CONNECTION, TRANSFER_ENCODING, AGE, X_CACHE].contains(name)
+        && !names(headers, &CONNECTION, name)
         && !name.as_str().starts_with("proxy-")
         && !["keep-alive", "te", "trailer", "upgrade"].contains(&name.as_str())
 }

@@ -57,6 +57,7 @@
 mod body;
 mod budget;
 mod cache;
+mod cache_control;
 mod fields;
 mod gate;
 mod health;
