@@ -36,7 +36,10 @@ const PASS_TTL: Duration = Duration::from_secs(10);
 const FAILED_TTL: Duration = Duration::from_secs(1);
 
 /// The largest answer that is read to be stored.
-const MOST_BYTES: u64 = 1 << 20;
+const MOST_BYTES: usize = 1 << 20;
+
+/// The most that it takes as it is written: in JSON up to six bytes for one, and its headers.
+const MOST_WRITTEN_BYTES: usize = 8 * MOST_BYTES;
 
 /// What is encoded in the value of a header that is part of a key; what is no ASCII is too.
 const NOT_IN_KEY: &AsciiSet = &CONTROLS.add(b'%').add(b':');
@@ -54,8 +57,9 @@ const CONDITIONS: [HeaderName; 5] = [RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED
 /// of another name, or put the layer around all of them. The host is no part of the key: where answers differ by it, say
 /// `.vary([HOST])`, or give each host a cache of its own where clients speak HTTP/2, which has no such header.
 ///
-/// Stored are answers of status 200 whose length is known, up to a mebibyte, for as long as their `Cache-Control` says
-/// (`s-maxage`, then `max-age`, less their `Age`; RFC 9111) or else for the layer's [`ttl`](Self::ttl). Never stored are those with
+/// Stored are answers of status 200 whose length is known, up to a mebibyte (or a cache's smaller
+/// [`most_bytes`](Cache::most_bytes), as they are written), for as long as their `Cache-Control` says (`s-maxage`, then
+/// `max-age`, less their `Age`; RFC 9111) or else for the layer's [`ttl`](Self::ttl). Never stored are those with
 /// `Set-Cookie`, with `no-store`, `no-cache` or `private`, and those that [vary](Self::vary) by a header that this layer was
 /// not told. A request that says `no-cache` or `no-store`, asks for a range or is conditional, or has an `Authorization` and
 /// no subject, goes past the cache.
@@ -85,6 +89,9 @@ impl CacheLayer {
         cache: Cache,
         subject: impl Fn(&Parts) -> Result<Option<String>, Rejection> + Send + Sync + 'static,
     ) -> Self {
+        // A cache that takes less was told so.
+        let most = if cache.most_bytes < MOST_BYTES { cache.most_bytes } else { MOST_WRITTEN_BYTES };
+        let cache = cache.most_bytes(most);
         Self { cache, subject: Arc::new(subject), ttl: Duration::from_secs(60), vary: Vec::new() }
     }
 
@@ -128,7 +135,8 @@ impl CacheLayer {
     /// How long an answer is kept; `None` when it is not.
     fn ttl_of<B: Body>(&self, response: &Response<B>) -> Option<Duration> {
         let headers = response.headers();
-        let is_short = response.body().size_hint().upper().is_some_and(|most| most <= MOST_BYTES);
+        let most = response.body().size_hint().upper().and_then(|most| usize::try_from(most).ok());
+        let is_short = most.is_some_and(|most| most <= MOST_BYTES);
         if response.status() != StatusCode::OK || !is_short || headers.contains_key(SET_COOKIE) {
             return None;
         }
@@ -170,7 +178,7 @@ impl CacheLayer {
             Ok(kept)
         };
         let ttl_of = |kept: &Option<Kept>| Some(kept.as_ref().map_or(PASS_TTL, Kept::ttl));
-        let found = self.cache.get_or(key, self.ttl.max(PASS_TTL), ttl_of, compute).await;
+        let found = self.cache.get_or(key, self.ttl.max(PASS_TTL), ttl_of, Some(&None), compute).await;
         match (found, fresh, request) {
             // What is kept serves where a refresh before its end failed.
             (Ok(Some(kept)), fresh, _) if fresh.as_ref().is_none_or(|fresh| fresh.status().is_server_error()) => {

@@ -262,6 +262,33 @@ async fn headers_that_are_no_text_have_answers_of_their_own() {
 }
 
 #[tokio::test]
+async fn what_is_up_to_a_mebibyte_is_stored_and_what_the_cache_does_not_take_keeps_nobody() {
+    for guard in guards().await {
+        let cache = guard.cache("api");
+        // Longer as it is written: in base64, and escaped in JSON.
+        for byte in [0xff_u8, 0x01] {
+            let (inner, _) = service(move |_| Response::new(Body::from(vec![byte; 1 << 20])));
+            let service = CacheLayer::new(cache.clone(), subject).layer(inner);
+            for how in ["miss", "hit"] {
+                let response = service.clone().oneshot(get(&format!("/{byte}"))).await.unwrap();
+                assert_eq!(response.headers()["x-cache"], how);
+                let body = response.into_body().collect().await.unwrap().to_bytes();
+                assert!(body.len() == 1 << 20 && body.iter().all(|it| *it == byte));
+            }
+        }
+        let small = guard.cache("api").most_bytes(200);
+        let (inner, _) = service(|n| Response::new(Body::from(n.to_string().repeat(150))));
+        let strict = CacheLayer::new(small.clone(), subject).layer(inner);
+        for n in ["1", "2"] {
+            assert_eq!(ask(&strict, get("/small")).await, told("miss", &n.repeat(150)));
+        }
+        let stats = small.stats();
+        assert_eq!((stats.too_large, stats.computes), (1, 1), "the second asked for nothing but the note");
+        assert!(small.ttl("GET:/small:anonymous").await.unwrap().unwrap() <= Duration::from_secs(10));
+    }
+}
+
+#[tokio::test]
 async fn without_the_store_requests_are_served_uncached_or_refused_by_choice() {
     let proxy = Proxy::start(&server_url()).await;
     let config = costguard::store::redis::RedisConfig::from_url(&proxy.url()).unwrap();
