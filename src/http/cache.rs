@@ -168,14 +168,17 @@ impl CacheLayer {
         let compute = async || {
             let Some(request) = request.take() else { return Ok(None) };
             let response = inner.call(request).await.map_err(Failed::Service)?;
-            let Some(ttl) = self.ttl_of(&response) else {
-                let is_failure = response.status().is_server_error();
-                fresh = Some(response.map(ResponseBody::passing));
-                return if is_failure { Err(Failed::Answered) } else { Ok(None) };
+            let (response, kept) = match self.ttl_of(&response) {
+                Some(ttl) => {
+                    let (response, kept) = read_whole(response, ttl).await;
+                    (response.map(ResponseBody::whole), kept)
+                }
+                None => (response.map(ResponseBody::passing), None),
             };
-            let (response, kept) = read_whole(response, ttl).await;
-            fresh = Some(response.map(ResponseBody::whole));
-            Ok(kept)
+            // What broke off is one too.
+            let is_failure = response.status().is_server_error();
+            fresh = Some(response);
+            if is_failure { Err(Failed::Answered) } else { Ok(kept) }
         };
         let ttl_of = |kept: &Option<Kept>| Some(kept.as_ref().map_or(PASS_TTL, Kept::ttl));
         let found = self.cache.get_or(key, self.ttl.max(PASS_TTL), ttl_of, Some(&None), compute).await;

@@ -1,8 +1,10 @@
 //! Answers out of the cache, on every store.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,6 +17,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{Request, Response};
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::task::JoinSet;
 use tower::util::BoxCloneSyncService;
@@ -285,6 +288,51 @@ async fn what_is_up_to_a_mebibyte_is_stored_and_what_the_cache_does_not_take_kee
         let stats = small.stats();
         assert_eq!((stats.too_large, stats.computes), (1, 1), "the second asked for nothing but the note");
         assert!(small.ttl("GET:/small:anonymous").await.unwrap().unwrap() <= Duration::from_secs(10));
+    }
+}
+
+/// A body that breaks off before its end.
+struct Broken;
+
+impl http_body::Body for Broken {
+    type Data = axum::body::Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(8)
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_or_breaks_off_leaves_what_is_kept() {
+    let failed = || Response::builder().status(500).body(Body::empty()).unwrap();
+    for guard in guards().await {
+        // Every hit computes anew.
+        let cache = guard.cache("api").early_refresh(1e12);
+        for (path, breaks_off) in [("/failed", false), ("/broken", true)] {
+            let (inner, asked) = service(move |n| match n {
+                1 | 4 if breaks_off => Response::new(Body::new(Broken)),
+                1 | 4 => failed(),
+                _ => Response::new(Body::from(n.to_string())),
+            });
+            let service = CacheLayer::new(cache.clone(), subject).ttl(Duration::from_secs(300)).layer(inner);
+            let status = service.clone().oneshot(get(path)).await.unwrap().status();
+            assert_eq!(status.as_u16(), if breaks_off { 502 } else { 500 });
+            let key = format!("GET:{path}:anonymous");
+            let note = cache.ttl(&key).await.unwrap().unwrap();
+            assert!(note <= Duration::from_secs(1), "{note:?}");
+            cache.delete(&key).await.unwrap();
+            for answer in [told("miss", "2"), told("miss", "3"), told("hit", "3")] {
+                assert_eq!(ask(&service, get(path)).await, answer, "{path}");
+            }
+            assert_eq!(asked.load(Ordering::SeqCst), 4);
+            let left = cache.ttl(&key).await.unwrap().unwrap();
+            assert!(left > Duration::from_secs(60), "what was kept before: {left:?}");
+        }
     }
 }
 
