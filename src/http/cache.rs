@@ -24,6 +24,7 @@ use super::problem::Rejection;
 use super::{BoxFuture, FromRequest, take_ready};
 use crate::error::{Error, ErrorKind};
 use crate::model::encode;
+use crate::ops::MOST_TTL;
 use crate::service::Cache;
 
 /// Whether an answer came out of the cache: `hit` or `miss`.
@@ -150,7 +151,7 @@ impl CacheLayer {
             return None;
         }
         let ttl = control.lifetime().map_or(self.ttl, |lifetime| lifetime.saturating_sub(age(headers)));
-        (!ttl.is_zero()).then_some(ttl)
+        (!ttl.is_zero()).then(|| ttl.min(MOST_TTL))
     }
 
     /// The answer out of the cache, or the service's.
@@ -181,7 +182,8 @@ impl CacheLayer {
             if is_failure { Err(Failed::Answered) } else { Ok(kept) }
         };
         let ttl_of = |kept: &Option<Kept>| Some(kept.as_ref().map_or(PASS_TTL, Kept::ttl));
-        let found = self.cache.get_or(key, self.ttl.max(PASS_TTL), ttl_of, Some(&None), compute).await;
+        // What an answer says of its time is known when it is there.
+        let found = self.cache.get_or(key, MOST_TTL, ttl_of, Some(&None), compute).await;
         match (found, fresh, request) {
             // What is kept serves where a refresh before its end failed.
             (Ok(Some(kept)), fresh, _) if fresh.as_ref().is_none_or(|fresh| fresh.status().is_server_error()) => {

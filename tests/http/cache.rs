@@ -11,6 +11,7 @@ use axum::body::Body;
 use costguard::CostGuard;
 use costguard::http::{CacheLayer, Cached};
 use costguard::service::OnTrouble;
+use costguard::store::ManualClock;
 use http::header::{
     ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL, HeaderName, HeaderValue, IF_MATCH, IF_UNMODIFIED_SINCE, RANGE,
     VARY,
@@ -23,7 +24,7 @@ use tokio::task::JoinSet;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::support::{Proxy, server_url};
+use super::support::{Proxy, START_MS, server_url};
 
 type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
@@ -333,6 +334,27 @@ async fn a_refresh_that_fails_or_breaks_off_leaves_what_is_kept() {
             let left = cache.ttl(&key).await.unwrap().unwrap();
             assert!(left > Duration::from_secs(60), "what was kept before: {left:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_lives_as_long_as_it_says_with_tags_too() {
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let guard = CostGuard::builder().clock(clock.clone()).embedded().unwrap();
+    let (inner, _) = service(with_headers(&[("cache-control", "max-age=3600")]));
+    let cache = guard.cache("api").tagged(&["models"]).early_refresh(0.0);
+    let hour = CacheLayer::new(cache.clone(), subject).ttl(Duration::from_secs(1)).layer(inner);
+    assert_eq!(ask(&hour, get("/a")).await, told("miss", "1"));
+    clock.advance_ms(3_599_000);
+    assert_eq!(ask(&hour, get("/a")).await, told("hit", "1"));
+    cache.invalidate_tag("models").await.unwrap();
+    assert_eq!(ask(&hour, get("/a")).await, told("miss", "2"));
+
+    // Longer than anything lives.
+    let (inner, _) = service(with_headers(&[("cache-control", "max-age=99999999999999999999")]));
+    let forever = CacheLayer::new(cache, subject).layer(inner);
+    for how in ["miss", "hit"] {
+        assert_eq!(ask(&forever, get("/forever")).await, told(how, "1"));
     }
 }
 
