@@ -27,7 +27,7 @@ use http_body::Body as _;
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use support::{Proxy, START_MS, Server, server_url};
+use support::{Logs, Proxy, START_MS, Server, server_url};
 use tokio::sync::mpsc;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -504,4 +504,21 @@ async fn an_estimate_that_cannot_be_made_is_the_clients_to_hear() {
     let response = budget.layer(counting(&Arc::default())).oneshot(by_alice()).await.unwrap();
     assert_eq!(response.status(), 400);
     assert!(problem(response).await["detail"].as_str().unwrap().contains("gpt-9"));
+    let budget = BudgetLayer::new(gate(&guard(), &daily()), |_| Ok(Estimate::money("99999999999999999999")?));
+    let response = budget.layer(counting(&Arc::default())).oneshot(by_alice()).await.unwrap();
+    assert_eq!(response.status(), 400, "more than anybody can ask for");
+}
+
+#[tokio::test]
+async fn a_fault_of_the_services_own_is_logged_and_not_told() {
+    let logs = Logs::collect();
+    let budget = BudgetLayer::new(gate(&guard(), &daily()), |_| {
+        let prices = costguard::PriceCatalogue::from_file("/nowhere/prices.json")?;
+        Ok(Estimate::priced(&prices, "gpt-9", &costguard::Usage::new(10, 0), 10)?)
+    });
+    let response = budget.layer(counting(&Arc::default())).oneshot(by_alice()).await.unwrap();
+    assert_eq!(response.status(), 500);
+    assert!(!problem(response).await.to_string().contains("nowhere"));
+    let text = logs.text();
+    assert!(text.lines().any(|line| line.starts_with("ERROR") && line.contains("/nowhere/prices.json")), "{text}");
 }

@@ -159,11 +159,15 @@ fn describe(state: &LimitState) -> Value {
 }
 
 impl From<Error> for Rejection {
-    /// 400 with the error's text for what a client can get wrong (`Invalid`, `UnknownModel`), 500 without it for the rest.
+    /// 400 with the error's text for what a client can get wrong (`Invalid`, `UnknownModel`, `Overflow`), 500 without it for
+    /// the rest, which is logged.
     fn from(err: Error) -> Self {
         match err.kind() {
-            ErrorKind::Invalid | ErrorKind::UnknownModel => Self::bad_request(err),
-            _ => Self::internal(),
+            ErrorKind::Invalid | ErrorKind::UnknownModel | ErrorKind::Overflow => Self::bad_request(err),
+            _ => {
+                tracing::error!(error = %err, "a request is answered with 500");
+                Self::internal()
+            }
         }
     }
 }
