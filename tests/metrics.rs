@@ -130,6 +130,17 @@ async fn a_guard_that_is_dropped_leaves_no_breaker_open() {
     tokio::time::timeout(Duration::from_secs(20), closed).await.expect("it is gone with its guard");
 }
 
+#[test]
+fn what_has_no_labels_is_there_from_the_start() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    describe();
+    for metric in ALL.iter().filter(|metric| metric.labels.is_empty()) {
+        assert!(handle.render().lines().any(|line| line == format!("{} 0", metric.name)), "{}", handle.render());
+    }
+}
+
 #[tokio::test]
 async fn spans_say_what_ran_and_how_it_ended_and_name_users_only_when_asked() {
     let server = Server::start();
