@@ -80,7 +80,8 @@ metrics! {
         "Times that a store was found to have lost its data";
 }
 
-/// Tells the recorder what each metric is. Call it once, after the recorder is installed.
+/// Tells the recorder what each metric is, and begins those without labels at 0: Prometheus sees no increase in a series whose
+/// first value is 1. Call it once, after the recorder is installed.
 #[cfg(feature = "metrics")]
 pub fn describe() {
     for metric in ALL {
@@ -88,6 +89,11 @@ pub fn describe() {
             Kind::Counter => ::metrics::describe_counter!(metric.name, ::metrics::Unit::Count, metric.text),
             Kind::Gauge => ::metrics::describe_gauge!(metric.name, ::metrics::Unit::Count, metric.text),
             Kind::Seconds => ::metrics::describe_histogram!(metric.name, ::metrics::Unit::Seconds, metric.text),
+        }
+        match metric.kind {
+            Kind::Counter if metric.labels.is_empty() => ::metrics::counter!(metric.name).increment(0),
+            Kind::Gauge if metric.labels.is_empty() => ::metrics::gauge!(metric.name).increment(0.0),
+            _ => {}
         }
     }
 }

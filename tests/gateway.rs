@@ -244,6 +244,8 @@ async fn what_cannot_be_a_call_or_a_user_is_told_so_and_costs_nothing() {
         assert_eq!(send(Some("alice"), "[]").await, (400, "`model` is missing".to_owned()));
         let (status, detail) = send(Some("alice"), &call.replace("parrot", "carrot")).await;
         assert!(status == 400 && detail.contains("parrot"), "{detail}");
+        let endless = call.replace("\"max_tokens\": 1", "\"max_tokens\": 99999999999999999");
+        assert_eq!(send(Some("alice"), &endless).await.0, 400);
         // The model refuses to repeat nothing; what was reserved for it is released.
         assert_eq!(gateway.ask("", 6, true).await.status(), 400);
         assert_eq!(gateway.stands_settled().await, [(0, 0), (0, 0)]);

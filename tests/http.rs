@@ -27,7 +27,7 @@ use http_body::Body as _;
 use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use support::{Proxy, START_MS, Server, server_url};
+use support::{Logs, Proxy, START_MS, Server, server_url};
 use tokio::sync::mpsc;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
@@ -504,4 +504,44 @@ async fn an_estimate_that_cannot_be_made_is_the_clients_to_hear() {
     let response = budget.layer(counting(&Arc::default())).oneshot(by_alice()).await.unwrap();
     assert_eq!(response.status(), 400);
     assert!(problem(response).await["detail"].as_str().unwrap().contains("gpt-9"));
+    let budget = BudgetLayer::new(gate(&guard(), &daily()), |_| Ok(Estimate::money("99999999999999999999")?));
+    let response = budget.layer(counting(&Arc::default())).oneshot(by_alice()).await.unwrap();
+    assert_eq!(response.status(), 400, "more than anybody can ask for");
+}
+
+#[tokio::test]
+async fn a_fault_of_the_services_own_is_logged_and_not_told() {
+    let logs = Logs::collect();
+    let budget = BudgetLayer::new(gate(&guard(), &daily()), |_| {
+        let prices = costguard::PriceCatalogue::from_file("/nowhere/prices.json")?;
+        Ok(Estimate::priced(&prices, "gpt-9", &costguard::Usage::new(10, 0), 10)?)
+    });
+    let response = budget.layer(counting(&Arc::default())).oneshot(by_alice()).await.unwrap();
+    assert_eq!(response.status(), 500);
+    assert!(!problem(response).await.to_string().contains("nowhere"));
+    let text = logs.text();
+    assert!(text.lines().any(|line| line.starts_with("ERROR") && line.contains("/nowhere/prices.json")), "{text}");
+}
+
+#[tokio::test]
+async fn a_rate_is_full_when_its_burst_is_and_a_limit_of_nothing_leaves_nothing() {
+    let guard = guard();
+    let policy = Policy::new([Limit::requests("user", 20, Duration::from_secs(60)).unwrap().burst(5)]).unwrap();
+    let service = RateLimitLayer::new(gate(&guard, &policy).openai_fields()).layer(counting(&Arc::default()));
+    for left in ["4", "3", "2", "1", "0"] {
+        let granted = service.clone().oneshot(by_alice()).await.unwrap();
+        assert_eq!(field(granted.headers(), "x-ratelimit-remaining-requests"), left);
+    }
+    let sixth = problem(service.clone().oneshot(by_alice()).await.unwrap()).await;
+    assert_eq!(sixth["detail"], "user:alice requests rate/1m, 5 of 5 at once used (20 per 1m); try again in 3 s");
+    assert_eq!((&sixth["limit"]["limit"], &sixth["limit"]["burst"]), (&json!(20), &json!(5)));
+
+    let counter = policy.limits()[0].counter();
+    guard.set_limit(&Subject::new("acme").scope("user", "bob"), counter, 0).await.unwrap();
+    let by_bob = Request::builder().header("x-user", "bob").body(Body::empty()).unwrap();
+    let denied = service.oneshot(by_bob).await.unwrap();
+    assert_eq!(field(denied.headers(), "x-ratelimit-remaining-requests"), "0");
+    assert!(field(denied.headers(), "ratelimit").starts_with(r#""user-requests-rate/1m";r=0;"#));
+    let problem = problem(denied).await;
+    assert_eq!(problem["detail"], "user:bob requests rate/1m, 0 of 0 used; trying again will not help");
 }

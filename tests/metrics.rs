@@ -111,6 +111,37 @@ async fn a_breaker_that_opens_and_a_store_that_lost_its_data_are_counted() {
 }
 
 #[tokio::test]
+async fn a_guard_that_is_dropped_leaves_no_breaker_open() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    let mut server = Server::start();
+    let config = RedisConfig::from_url(&server.url()).unwrap().call_timeout(Duration::from_millis(200));
+    let guard = CostGuard::builder().connect_with(&config.breaker_failures(1)).await.unwrap();
+    server.kill();
+    while guard.charge(&policy(), &alice(), CENT).await.is_ok() {}
+    assert_eq!(value(&handle, "costguard_breakers_open"), 1.0, "{}", handle.render());
+    drop(guard);
+    let closed = async {
+        while value(&handle, "costguard_breakers_open") != 0.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), closed).await.expect("it is gone with its guard");
+}
+
+#[test]
+fn what_has_no_labels_is_there_from_the_start() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _local = metrics::set_default_local_recorder(&recorder);
+    describe();
+    for metric in ALL.iter().filter(|metric| metric.labels.is_empty()) {
+        assert!(handle.render().lines().any(|line| line == format!("{} 0", metric.name)), "{}", handle.render());
+    }
+}
+
+#[tokio::test]
 async fn spans_say_what_ran_and_how_it_ended_and_name_users_only_when_asked() {
     let server = Server::start();
     for show in [false, true] {

@@ -76,7 +76,7 @@ fn to_table(lines: &[StatementLine], blocks: &[Block]) -> Result<String, std::fm
         let amount = |amount: Option<i64>| amount.map_or_else(|| "-".to_owned(), |n| state.meter.format_amount(n));
         limits.add_row([
             states::name(state),
-            states::at_most(&state.meter, state.limit, states::own_burst(state)),
+            states::at_most(&state.meter, state.limit, state.own_burst()),
             amount(Some(state.used)),
             amount(Some(state.held)),
             amount(state.remaining()),

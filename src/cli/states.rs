@@ -58,11 +58,6 @@ pub(crate) fn name(state: &LimitState) -> String {
     counter.to_string()
 }
 
-/// How many of a rate may come at once, where that is another number than its limit.
-pub(crate) fn own_burst(state: &LimitState) -> Option<i64> {
-    state.burst.filter(|burst| Some(*burst) != state.limit)
-}
-
 /// How far a limit goes, for people: `10, 3 at once`.
 pub(crate) fn at_most(meter: &Meter, limit: Option<i64>, burst: Option<i64>) -> String {
     let Some(limit) = limit else { return "-".to_owned() };
@@ -79,7 +74,7 @@ pub(crate) fn to_table(states: &[LimitState], blocks: &[Block]) -> Result<String
             name(state),
             amount(Some(state.used)),
             amount(Some(state.held)),
-            at_most(&state.meter, state.limit, own_burst(state)),
+            at_most(&state.meter, state.limit, state.own_burst()),
             amount(state.remaining()),
             state.resets_at().map_or_else(|| "never".to_owned(), |at| people_time(at.timestamp_millis())),
         ]);
@@ -134,7 +129,7 @@ impl JsonState {
             meter: state.meter.to_string(),
             per: state.window.to_string(),
             limit: state.limit,
-            burst: own_burst(state),
+            burst: state.own_burst(),
             used: state.used,
             held: state.held,
             remaining: state.remaining(),

@@ -6,23 +6,25 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use headers::{CacheControl, HeaderMapExt};
 use http::header::{
-    AGE, AUTHORIZATION, CONNECTION, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, SET_COOKIE,
-    TRANSFER_ENCODING, VARY,
+    AGE, AUTHORIZATION, CONNECTION, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_UNMODIFIED_SINCE, RANGE, SET_COOKIE, TRANSFER_ENCODING, VARY,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::ResponseBody;
+use super::cache_control::{CacheControl, age};
 use super::kept::{Kept, read_whole};
 use super::problem::Rejection;
 use super::{BoxFuture, FromRequest, take_ready};
 use crate::error::{Error, ErrorKind};
 use crate::model::encode;
+use crate::ops::MOST_TTL;
 use crate::service::Cache;
 
 /// Whether an answer came out of the cache: `hit` or `miss`.
@@ -35,7 +37,16 @@ const PASS_TTL: Duration = Duration::from_secs(10);
 const FAILED_TTL: Duration = Duration::from_secs(1);
 
 /// The largest answer that is read to be stored.
-const MOST_BYTES: u64 = 1 << 20;
+const MOST_BYTES: usize = 1 << 20;
+
+/// The most that it takes as it is written: in JSON up to six bytes for one, and its headers.
+const MOST_WRITTEN_BYTES: usize = 8 * MOST_BYTES;
+
+/// What is encoded in the value of a header that is part of a key; what is no ASCII is too.
+const NOT_IN_KEY: &AsciiSet = &CONTROLS.add(b'%').add(b':');
+
+/// Requests with one of these are about a part of an answer, or about one that the client knows.
+const CONDITIONS: [HeaderName; 5] = [RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE];
 
 /// Serves `GET` requests out of a [`Cache`]: the first computes, who comes meanwhile waits, the next ones are hits.
 ///
@@ -47,8 +58,9 @@ const MOST_BYTES: u64 = 1 << 20;
 /// of another name, or put the layer around all of them. The host is no part of the key: where answers differ by it, say
 /// `.vary([HOST])`, or give each host a cache of its own where clients speak HTTP/2, which has no such header.
 ///
-/// Stored are answers of status 200 whose length is known, up to a mebibyte, for as long as their `Cache-Control` says
-/// (`s-maxage`, then `max-age`; RFC 9111) or else for the layer's [`ttl`](Self::ttl). Never stored are those with
+/// Stored are answers of status 200 whose length is known, up to a mebibyte (or a cache's smaller
+/// [`most_bytes`](Cache::most_bytes), as they are written), for as long as their `Cache-Control` says (`s-maxage`, then
+/// `max-age`, less their `Age`; RFC 9111) or else for the layer's [`ttl`](Self::ttl). Never stored are those with
 /// `Set-Cookie`, with `no-store`, `no-cache` or `private`, and those that [vary](Self::vary) by a header that this layer was
 /// not told. A request that says `no-cache` or `no-store`, asks for a range or is conditional, or has an `Authorization` and
 /// no subject, goes past the cache.
@@ -78,6 +90,9 @@ impl CacheLayer {
         cache: Cache,
         subject: impl Fn(&Parts) -> Result<Option<String>, Rejection> + Send + Sync + 'static,
     ) -> Self {
+        // A cache that takes less was told so.
+        let most = if cache.most_bytes < MOST_BYTES { cache.most_bytes } else { MOST_WRITTEN_BYTES };
+        let cache = cache.most_bytes(most);
         Self { cache, subject: Arc::new(subject), ttl: Duration::from_secs(60), vary: Vec::new() }
     }
 
@@ -97,9 +112,8 @@ impl CacheLayer {
 
     /// The key of a request; `None` when it goes past the cache.
     fn key(&self, request: &Parts) -> Result<Option<String>, Rejection> {
-        let control = request.headers.typed_get::<CacheControl>();
-        let past = control.is_some_and(|control| control.no_cache() || control.no_store())
-            || [RANGE, IF_NONE_MATCH, IF_MODIFIED_SINCE].iter().any(|name| request.headers.contains_key(name));
+        let past = CacheControl::read(&request.headers).goes_past
+            || CONDITIONS.iter().any(|name| request.headers.contains_key(name));
         if request.method != Method::GET || past {
             return Ok(None);
         }
@@ -112,8 +126,8 @@ impl CacheLayer {
         };
         let mut key = format!("{}:{}:{subject}", request.method, path_and_sorted_query(request));
         for name in &self.vary {
-            let values = request.headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-            let values: Vec<_> = values.collect();
+            let values = request.headers.get_all(name).iter();
+            let values: Vec<_> = values.map(|it| percent_encode(it.as_bytes(), NOT_IN_KEY).to_string()).collect();
             key.extend([":", name.as_str(), "=", &values.join(",")]);
         }
         Ok(Some(key))
@@ -122,7 +136,8 @@ impl CacheLayer {
     /// How long an answer is kept; `None` when it is not.
     fn ttl_of<B: Body>(&self, response: &Response<B>) -> Option<Duration> {
         let headers = response.headers();
-        let is_short = response.body().size_hint().upper().is_some_and(|most| most <= MOST_BYTES);
+        let most = response.body().size_hint().upper().and_then(|most| usize::try_from(most).ok());
+        let is_short = most.is_some_and(|most| most <= MOST_BYTES);
         if response.status() != StatusCode::OK || !is_short || headers.contains_key(SET_COOKIE) {
             return None;
         }
@@ -131,12 +146,12 @@ impl CacheLayer {
         if !headers.get_all(VARY).iter().all(varies) {
             return None;
         }
-        let Some(control) = headers.typed_get::<CacheControl>() else { return Some(self.ttl) };
-        if control.no_store() || control.no_cache() || control.private() {
+        let control = CacheControl::read(headers);
+        if control.goes_past {
             return None;
         }
-        let ttl = control.s_max_age().or(control.max_age()).unwrap_or(self.ttl);
-        (!ttl.is_zero()).then_some(ttl)
+        let ttl = control.lifetime().map_or(self.ttl, |lifetime| lifetime.saturating_sub(age(headers)));
+        (!ttl.is_zero()).then(|| ttl.min(MOST_TTL))
     }
 
     /// The answer out of the cache, or the service's.
@@ -154,17 +169,21 @@ impl CacheLayer {
         let compute = async || {
             let Some(request) = request.take() else { return Ok(None) };
             let response = inner.call(request).await.map_err(Failed::Service)?;
-            let Some(ttl) = self.ttl_of(&response) else {
-                let is_failure = response.status().is_server_error();
-                fresh = Some(response.map(ResponseBody::passing));
-                return if is_failure { Err(Failed::Answered) } else { Ok(None) };
+            let (response, kept) = match self.ttl_of(&response) {
+                Some(ttl) => {
+                    let (response, kept) = read_whole(response, ttl).await;
+                    (response.map(ResponseBody::whole), kept)
+                }
+                None => (response.map(ResponseBody::passing), None),
             };
-            let (response, kept) = read_whole(response, ttl).await;
-            fresh = Some(response.map(ResponseBody::whole));
-            Ok(kept)
+            // What broke off is one too.
+            let is_failure = response.status().is_server_error();
+            fresh = Some(response);
+            if is_failure { Err(Failed::Answered) } else { Ok(kept) }
         };
         let ttl_of = |kept: &Option<Kept>| Some(kept.as_ref().map_or(PASS_TTL, Kept::ttl));
-        let found = self.cache.get_or(key, self.ttl.max(PASS_TTL), ttl_of, compute).await;
+        // What an answer says of its time is known when it is there.
+        let found = self.cache.get_or(key, MOST_TTL, ttl_of, Some(&None), compute).await;
         match (found, fresh, request) {
             // What is kept serves where a refresh before its end failed.
             (Ok(Some(kept)), fresh, _) if fresh.as_ref().is_none_or(|fresh| fresh.status().is_server_error()) => {
@@ -204,12 +223,7 @@ impl CacheLayer {
     fn mark(&self, headers: &mut HeaderMap, how: &'static str) {
         headers.insert(X_CACHE, HeaderValue::from_static(how));
         for name in &self.vary {
-            let is_there = |value: &HeaderValue| {
-                value
-                    .to_str()
-                    .is_ok_and(|names| names.split(',').any(|it| it.trim().eq_ignore_ascii_case(name.as_str())))
-            };
-            if !headers.get_all(VARY).iter().any(is_there) {
+            if !names(headers, &VARY, name) {
                 headers.append(VARY, HeaderValue::from_name(name.clone()));
             }
         }
@@ -240,10 +254,17 @@ fn path_and_sorted_query(request: &Parts) -> String {
     }
 }
 
-/// Headers of one connection, which are no part of an answer that is kept (RFC 9110, section 7.6.1), and those that are made
-/// anew.
-pub(super) fn is_kept(name: &HeaderName) -> bool {
+/// Whether a header that lists names has this one among them.
+fn names(headers: &HeaderMap, list: &HeaderName, name: &HeaderName) -> bool {
+    let mut lines = headers.get_all(list).iter().filter_map(|line| line.to_str().ok());
+    lines.any(|line| line.split(',').any(|it| it.trim().eq_ignore_ascii_case(name.as_str())))
+}
+
+/// Whether a header is part of an answer that is kept: those of one connection are not (RFC 9110, section 7.6.1), nor those that
+/// are made anew.
+pub(super) fn is_kept(headers: &HeaderMap, name: &HeaderName) -> bool {
     ![CONNECTION, TRANSFER_ENCODING, AGE, X_CACHE].contains(name)
+        && !names(headers, &CONNECTION, name)
         && !name.as_str().starts_with("proxy-")
         && !["keep-alive", "te", "trailer", "upgrade"].contains(&name.as_str())
 }

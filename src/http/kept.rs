@@ -11,12 +11,13 @@ use http_body::Body;
 use serde::{Deserialize, Serialize};
 
 use super::cache::is_kept;
+use super::cache_control::age;
 use super::problem::Rejection;
 
 /// An answer of status 200.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Kept {
-    /// When it was computed, by the clock of the process that did, in milliseconds since the epoch.
+    /// When it was made, by its `Age` and the clock of the process that computed it, in milliseconds since the epoch.
     at_ms: i64,
     ttl_ms: u64,
     headers: Vec<(String, String)>,
@@ -72,12 +73,14 @@ where
     let bytes = bytes.freeze();
     let text_of =
         |(name, value): (&HeaderName, &HeaderValue)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()));
-    let headers: Option<Vec<_>> = parts.headers.iter().filter(|(name, _)| is_kept(name)).map(text_of).collect();
+    let headers: Option<Vec<_>> =
+        parts.headers.iter().filter(|(name, _)| is_kept(&parts.headers, name)).map(text_of).collect();
     let body = match std::str::from_utf8(&bytes) {
         Ok(text) => KeptBody::Text(text.to_owned()),
         Err(_) => KeptBody::Base64(BASE64_STANDARD.encode(&bytes)),
     };
-    let at_ms = chrono::Utc::now().timestamp_millis();
+    let age_ms = i64::try_from(age(&parts.headers).as_millis()).unwrap_or(i64::MAX);
+    let at_ms = chrono::Utc::now().timestamp_millis().saturating_sub(age_ms);
     let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
     let kept = headers.map(|headers| Kept { at_ms, ttl_ms, headers, body });
     (Response::from_parts(parts, bytes), kept)

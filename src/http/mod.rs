@@ -45,7 +45,7 @@
 //!
 //! | answer | when | body |
 //! |---|---|---|
-//! | 429 | a limit refuses; `Retry-After` unless it always will | the limit, `used`, `held` and when it resets |
+//! | 429 | a limit refuses; `Retry-After` unless it always will | the limit, the `burst` of a rate, `used`, `held` and when it resets |
 //! | 400, 401, any other | the subject or the estimate could not be read: the closure says | its detail |
 //! | 503 | the store is away, unless [`WhenAway::LetThrough`] | no more than that |
 //! | 500 | a stored value is corrupt, or layer and policy do not fit; the log says which | no more than that |
@@ -57,6 +57,7 @@
 mod body;
 mod budget;
 mod cache;
+mod cache_control;
 mod fields;
 mod gate;
 mod health;

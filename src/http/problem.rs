@@ -146,7 +146,7 @@ fn describe(state: &LimitState) -> Value {
         true => Value::from(state.meter.format_amount(amount)),
         false => Value::from(amount),
     };
-    json!({
+    let mut limit = json!({
         "policy": policy_name(state),
         "scope": state.scope.as_str(),
         "meter": state.meter.as_str(),
@@ -155,15 +155,23 @@ fn describe(state: &LimitState) -> Value {
         "used": amount(state.used),
         "held": amount(state.held),
         "resets_at": state.resets_at().map(|time| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
-    })
+    });
+    if let (Some(burst), Value::Object(members)) = (state.own_burst(), &mut limit) {
+        members.insert("burst".to_owned(), amount(burst));
+    }
+    limit
 }
 
 impl From<Error> for Rejection {
-    /// 400 with the error's text for what a client can get wrong (`Invalid`, `UnknownModel`), 500 without it for the rest.
+    /// 400 with the error's text for what a client can get wrong (`Invalid`, `UnknownModel`, `Overflow`), 500 without it for
+    /// the rest, which is logged.
     fn from(err: Error) -> Self {
         match err.kind() {
-            ErrorKind::Invalid | ErrorKind::UnknownModel => Self::bad_request(err),
-            _ => Self::internal(),
+            ErrorKind::Invalid | ErrorKind::UnknownModel | ErrorKind::Overflow => Self::bad_request(err),
+            _ => {
+                tracing::error!(error = %err, "a request is answered with 500");
+                Self::internal()
+            }
         }
     }
 }

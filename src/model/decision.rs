@@ -95,7 +95,7 @@ pub struct LimitState {
     pub shadowed: bool,
 }
 
-/// `user:alice cost per day, 1.00 of 1.00 used`.
+/// `user:alice cost per day, 1.00 of 1.00 used`; of a rate with a burst `5 of 5 at once used (20 per 1m)`.
 impl fmt::Display for LimitState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.meter == Meter::BLOCK {
@@ -103,10 +103,14 @@ impl fmt::Display for LimitState {
         }
         let Self { scope, meter, window, used, .. } = self;
         write!(f, "{scope} {meter} {}{window}, {}", window.per().preposition(), meter.format_amount(*used))?;
-        if let Some(limit) = self.limit {
-            write!(f, " of {}", self.meter.format_amount(limit))?;
+        let amount = |amount| meter.format_amount(amount);
+        match (self.limit, self.own_burst(), window.per().rate_period()) {
+            (Some(limit), Some(burst), Some(period)) => {
+                write!(f, " of {} at once used ({} per {period})", amount(burst), amount(limit))?;
+            }
+            (Some(limit), ..) => write!(f, " of {} used", amount(limit))?,
+            (None, ..) => f.write_str(" used")?,
         }
-        f.write_str(" used")?;
         if self.held > 0 {
             write!(f, ", {} held", self.meter.format_amount(self.held))?;
         }
@@ -133,6 +137,12 @@ impl LimitState {
     pub(crate) fn block(scope: Scope, span_ms: (i64, i64)) -> Self {
         let (meter, window, limit) = (Meter::BLOCK, Window::total(), Some(0));
         Self { scope, meter, window, limit, burst: None, used: 0, held: 0, span_ms, crossed: None, shadowed: false }
+    }
+
+    /// How many of a rate may come at once, where that is another number than its limit.
+    #[must_use]
+    pub fn own_burst(&self) -> Option<i64> {
+        self.burst.filter(|burst| Some(*burst) != self.limit)
     }
 
     /// How much is left, neither used nor held; 0 when the limit was reached or passed, `None` when there is no limit.

@@ -272,7 +272,7 @@ impl Limit {
         let down = |amount| share.floor_of(amount);
         let mut limit = Self { warn_at: Arc::new([]), overdraft: down(self.overdraft), ..self.clone() };
         (limit.limit, limit.burst) = (self.limit.map(down), self.burst.map(down));
-        if limit.burst == Some(0) {
+        if let (Some(0), Some(_)) | (_, Some(0)) = (limit.limit, limit.burst) {
             (limit.limit, limit.burst) = (Some(0), None);
         }
         limit
@@ -406,6 +406,7 @@ mod tests {
             Limit::new(Counter::new("user", Meter::TOKENS, Window::day()), 9),
             Limit::requests("user", 600, minute).unwrap().burst(25),
             Limit::requests("org", 600, minute).unwrap().burst(5),
+            Limit::requests("key", 9, minute).unwrap().burst(50),
         ])
         .unwrap();
         let shares = policy.share(share);
@@ -414,8 +415,8 @@ mod tests {
             (limit.limit(), limit.own_burst(), limit.allowed_overdraft())
         };
         assert_eq!([of(0), of(1)], [(Some(10), None, 1), (Some(0), None, 0)]);
-        // A burst of nothing lets nothing through.
-        assert_eq!([of(2), of(3)], [(Some(60), Some(2), 0), (Some(0), None, 0)]);
+        // A burst of nothing lets nothing through, and so does a rate of nothing.
+        assert_eq!([of(2), of(3), of(4)], [(Some(60), Some(2), 0), (Some(0), None, 0), (Some(0), None, 0)]);
         assert_eq!(Fraction::one_in(1).unwrap().floor_of(i64::MAX), i64::MAX);
         assert!(Fraction::one_in(0).is_err());
     }

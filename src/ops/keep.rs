@@ -9,7 +9,7 @@ use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
 /// The longest TTL of anything that is kept.
-const MOST_TTL: Duration = Duration::from_secs(366 * 86_400);
+pub(crate) const MOST_TTL: Duration = Duration::from_secs(366 * 86_400);
 
 /// A TTL as scripts take it, in milliseconds.
 pub(crate) fn ttl_text(ttl: Duration) -> Result<String> {

@@ -20,6 +20,7 @@ mod window;
 pub(crate) use away::Away;
 pub(crate) use cache::{Lease, Text};
 pub(crate) use engine::Engine;
+pub(crate) use keep::MOST_TTL;
 pub(crate) use window::{Counters, Stand};
 
 pub use adjust::{Adjust, Adjusted, Adjustment, Adjustments, Correction};

@@ -78,7 +78,8 @@ impl Rulings {
         let position = plan.position(place);
         if let Some((_, limit)) = self.overrides.iter().find(|(at, _)| *at == position) {
             state.limit = Some(*limit);
-            if plan.limits()[place].own_burst().is_none() {
+            // A rate of nothing lets nothing through at once either.
+            if *limit == 0 || plan.limits()[place].own_burst().is_none() {
                 state.burst = state.burst.map(|_| *limit);
             }
         }

@@ -1,23 +1,30 @@
 //! Answers out of the cache, on every store.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use costguard::CostGuard;
 use costguard::http::{CacheLayer, Cached};
 use costguard::service::OnTrouble;
-use http::header::{ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL, HeaderName, RANGE, SET_COOKIE, VARY};
+use costguard::store::ManualClock;
+use http::header::{
+    ACCEPT_LANGUAGE, AGE, AUTHORIZATION, CACHE_CONTROL, HeaderName, HeaderValue, IF_MATCH, IF_UNMODIFIED_SINCE, RANGE,
+    VARY,
+};
 use http::request::Parts;
 use http::{Request, Response};
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::task::JoinSet;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::support::{Proxy, server_url};
+use super::support::{Proxy, START_MS, server_url};
 
 type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
@@ -66,6 +73,19 @@ async fn ask(service: &Cached<Inner>, request: Request<Body>) -> (String, String
     assert_eq!(how == "hit", response.headers().contains_key(AGE), "a hit has an age");
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (how, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// An answer with these headers, which says how often the service was asked.
+fn with_headers(
+    headers: &'static [(&'static str, &'static str)],
+) -> impl Fn(usize) -> Response<Body> + Clone + Send + Sync + 'static {
+    move |n| {
+        let mut response = Response::new(Body::from(n.to_string()));
+        for (name, value) in headers {
+            response.headers_mut().insert(*name, HeaderValue::from_static(value));
+        }
+        response
+    }
 }
 
 fn told(how: &str, body: &str) -> (String, String) {
@@ -124,27 +144,30 @@ async fn users_queries_and_told_headers_have_answers_of_their_own() {
 
 #[tokio::test]
 async fn what_must_not_be_stored_is_not_and_nobody_waits_for_it_twice() {
-    let with_header = |name: HeaderName, value: &'static str| {
-        move |n: usize| {
-            let mut response = Response::new(Body::from(n.to_string()));
-            response.headers_mut().insert(name.clone(), value.parse().unwrap());
-            response
-        }
-    };
+    const ANSWERS: &[&[(&str, &str)]] = &[
+        &[("set-cookie", "a=b")],
+        &[("cache-control", "no-store")],
+        &[("cache-control", "private, max-age=60")],
+        &[("cache-control", "max-age=0")],
+        // Whatever the case, and whatever stands beside it.
+        &[("cache-control", "No-Store")],
+        &[("cache-control", "no-store, max-age=-1")],
+        &[("cache-control", "PRIVATE, max-age=3600.5")],
+        &[("cache-control", "no-cache=\"set-cookie\"")],
+        &[("cache-control", "Max-Age=soon")],
+        &[("cache-control", "max-age=60"), ("age", "60")],
+        &[("vary", "*")],
+        &[("vary", "accept-language, cookie")],
+    ];
     for guard in guards().await {
-        let answers = [
-            (SET_COOKIE, "a=b"),
-            (CACHE_CONTROL, "no-store"),
-            (CACHE_CONTROL, "private, max-age=60"),
-            (CACHE_CONTROL, "max-age=0"),
-            (VARY, "*"),
-            (VARY, "accept-language, cookie"),
-        ];
-        for (place, (name, value)) in answers.into_iter().enumerate() {
-            let (inner, asked) = service(with_header(name, value));
+        for (place, headers) in ANSWERS.iter().enumerate() {
+            let (inner, asked) = service(with_headers(headers));
             let service = layer(&guard).layer(inner);
             for n in 1..=3 {
-                assert_eq!(ask(&service, get(&format!("/{place}"))).await, told("miss", &n.to_string()), "{value}");
+                let response = service.clone().oneshot(get(&format!("/{place}"))).await.unwrap();
+                assert_eq!(response.headers()["x-cache"], "miss", "{headers:?}");
+                let body = response.into_body().collect().await.unwrap().to_bytes();
+                assert_eq!(body, n.to_string(), "{headers:?}");
             }
             assert_eq!(asked.load(Ordering::SeqCst), 3);
         }
@@ -176,11 +199,7 @@ async fn what_must_not_be_stored_is_not_and_nobody_waits_for_it_twice() {
 #[tokio::test]
 async fn the_answers_own_time_is_honoured_and_requests_may_go_past() {
     for guard in guards().await {
-        let (inner, asked) = service(|n| {
-            let mut response = Response::new(Body::from(n.to_string()));
-            response.headers_mut().insert(CACHE_CONTROL, "public, max-age=60, s-maxage=7200".parse().unwrap());
-            response
-        });
+        let (inner, asked) = service(with_headers(&[("cache-control", "public, max-age=60, s-maxage=7200")]));
         let cache = guard.cache("api");
         let service = CacheLayer::new(cache.clone(), subject).layer(inner);
         assert_eq!(ask(&service, get("/a")).await, told("miss", "1"));
@@ -188,7 +207,10 @@ async fn the_answers_own_time_is_honoured_and_requests_may_go_past() {
         assert!((Duration::from_secs(7000)..=Duration::from_secs(7200)).contains(&left), "{left:?}");
         let past = [
             with(get("/a"), CACHE_CONTROL, "no-cache"),
+            with(get("/a"), CACHE_CONTROL, "No-Cache, max-age=-1"),
             with(get("/a"), RANGE, "bytes=0-1"),
+            with(get("/a"), IF_MATCH, "\"x\""),
+            with(get("/a"), IF_UNMODIFIED_SINCE, "Sat, 01 Jan 2000 00:00:00 GMT"),
             with(get("/a"), AUTHORIZATION, "Bearer x"),
             Request::post("/a").body(Body::empty()).unwrap(),
         ];
@@ -197,8 +219,142 @@ async fn the_answers_own_time_is_honoured_and_requests_may_go_past() {
         }
         assert_eq!(ask(&service, get("/a")).await, told("hit", "1"));
         // A key that is too long is none: the request is served all the same.
-        assert_eq!(ask(&service, get(&format!("/{}", "x".repeat(4000)))).await.1, "6");
-        assert_eq!(asked.load(Ordering::SeqCst), 6);
+        assert_eq!(ask(&service, get(&format!("/{}", "x".repeat(4000)))).await.1, "9");
+        assert_eq!(asked.load(Ordering::SeqCst), 9);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_was_kept_before_lives_for_the_rest_and_headers_of_its_connection_end_there() {
+    const HEADERS: &[(&str, &str)] = &[
+        ("cache-control", "max-age=60"),
+        ("age", "50"),
+        ("connection", "keep-alive, X-Hop"),
+        ("x-hop", "1"),
+        ("x-end", "1"),
+    ];
+    for guard in guards().await {
+        let (inner, _) = service(with_headers(HEADERS));
+        let cache = guard.cache("api");
+        let service = CacheLayer::new(cache.clone(), subject).layer(inner);
+        service.clone().oneshot(get("/a")).await.unwrap();
+        let left = cache.ttl("GET:/a:anonymous").await.unwrap().unwrap();
+        assert!(left <= Duration::from_secs(10), "{left:?}");
+        let headers = service.oneshot(get("/a")).await.unwrap().headers().clone();
+        assert_eq!(headers["x-cache"], "hit");
+        assert!((50..60).contains(&headers[AGE].to_str().unwrap().parse().unwrap()), "{headers:?}");
+        assert!(headers.contains_key("x-end") && !headers.contains_key("x-hop"), "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn headers_that_are_no_text_have_answers_of_their_own() {
+    for guard in guards().await {
+        let (inner, _) = service(|n| Response::new(Body::from(n.to_string())));
+        let service = layer(&guard).layer(inner);
+        let request = |value: &[u8]| {
+            let mut request = get("/a");
+            request.headers_mut().insert(ACCEPT_LANGUAGE, HeaderValue::from_bytes(value).unwrap());
+            request
+        };
+        for (value, answer) in
+            [(b"caf\xe9", told("miss", "1")), (b"caf\xe8", told("miss", "2")), (b"caf\xe9", told("hit", "1"))]
+        {
+            assert_eq!(ask(&service, request(value)).await, answer);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_up_to_a_mebibyte_is_stored_and_what_the_cache_does_not_take_keeps_nobody() {
+    for guard in guards().await {
+        let cache = guard.cache("api");
+        // Longer as it is written: in base64, and escaped in JSON.
+        for byte in [0xff_u8, 0x01] {
+            let (inner, _) = service(move |_| Response::new(Body::from(vec![byte; 1 << 20])));
+            let service = CacheLayer::new(cache.clone(), subject).layer(inner);
+            for how in ["miss", "hit"] {
+                let response = service.clone().oneshot(get(&format!("/{byte}"))).await.unwrap();
+                assert_eq!(response.headers()["x-cache"], how);
+                let body = response.into_body().collect().await.unwrap().to_bytes();
+                assert!(body.len() == 1 << 20 && body.iter().all(|it| *it == byte));
+            }
+        }
+        let small = guard.cache("api").most_bytes(200);
+        let (inner, _) = service(|n| Response::new(Body::from(n.to_string().repeat(150))));
+        let strict = CacheLayer::new(small.clone(), subject).layer(inner);
+        for n in ["1", "2"] {
+            assert_eq!(ask(&strict, get("/small")).await, told("miss", &n.repeat(150)));
+        }
+        let stats = small.stats();
+        assert_eq!((stats.too_large, stats.computes), (1, 1), "the second asked for nothing but the note");
+        assert!(small.ttl("GET:/small:anonymous").await.unwrap().unwrap() <= Duration::from_secs(10));
+    }
+}
+
+/// A body that breaks off before its end.
+struct Broken;
+
+impl http_body::Body for Broken {
+    type Data = axum::body::Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(8)
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_or_breaks_off_leaves_what_is_kept() {
+    let failed = || Response::builder().status(500).body(Body::empty()).unwrap();
+    for guard in guards().await {
+        // Every hit computes anew.
+        let cache = guard.cache("api").early_refresh(1e12);
+        for (path, breaks_off) in [("/failed", false), ("/broken", true)] {
+            let (inner, asked) = service(move |n| match n {
+                1 | 4 if breaks_off => Response::new(Body::new(Broken)),
+                1 | 4 => failed(),
+                _ => Response::new(Body::from(n.to_string())),
+            });
+            let service = CacheLayer::new(cache.clone(), subject).ttl(Duration::from_secs(300)).layer(inner);
+            let status = service.clone().oneshot(get(path)).await.unwrap().status();
+            assert_eq!(status.as_u16(), if breaks_off { 502 } else { 500 });
+            let key = format!("GET:{path}:anonymous");
+            let note = cache.ttl(&key).await.unwrap().unwrap();
+            assert!(note <= Duration::from_secs(1), "{note:?}");
+            cache.delete(&key).await.unwrap();
+            for answer in [told("miss", "2"), told("miss", "3"), told("hit", "3")] {
+                assert_eq!(ask(&service, get(path)).await, answer, "{path}");
+            }
+            assert_eq!(asked.load(Ordering::SeqCst), 4);
+            let left = cache.ttl(&key).await.unwrap().unwrap();
+            assert!(left > Duration::from_secs(60), "what was kept before: {left:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_lives_as_long_as_it_says_with_tags_too() {
+    let clock = Arc::new(ManualClock::new(START_MS));
+    let guard = CostGuard::builder().clock(clock.clone()).embedded().unwrap();
+    let (inner, _) = service(with_headers(&[("cache-control", "max-age=3600")]));
+    let cache = guard.cache("api").tagged(&["models"]).early_refresh(0.0);
+    let hour = CacheLayer::new(cache.clone(), subject).ttl(Duration::from_secs(1)).layer(inner);
+    assert_eq!(ask(&hour, get("/a")).await, told("miss", "1"));
+    clock.advance_ms(3_599_000);
+    assert_eq!(ask(&hour, get("/a")).await, told("hit", "1"));
+    cache.invalidate_tag("models").await.unwrap();
+    assert_eq!(ask(&hour, get("/a")).await, told("miss", "2"));
+
+    // Longer than anything lives.
+    let (inner, _) = service(with_headers(&[("cache-control", "max-age=99999999999999999999")]));
+    let forever = CacheLayer::new(cache, subject).layer(inner);
+    for how in ["miss", "hit"] {
+        assert_eq!(ask(&forever, get("/forever")).await, told(how, "1"));
     }
 }
 
@@ -210,9 +366,9 @@ async fn without_the_store_requests_are_served_uncached_or_refused_by_choice() {
     let guard = CostGuard::builder().connect_with(&config).await.unwrap();
     proxy.cut();
     let (inner, asked) = service(|n| Response::new(Body::from(n.to_string())));
-    let service = CacheLayer::new(guard.cache("api"), subject).layer(inner.clone());
+    let forever = CacheLayer::new(guard.cache("api"), subject).layer(inner.clone());
     for n in 1..=2 {
-        assert_eq!(ask(&service, get("/away")).await, told("miss", &n.to_string()));
+        assert_eq!(ask(&forever, get("/away")).await, told("miss", &n.to_string()));
     }
     let strict = CacheLayer::new(guard.cache("api").when_away(OnTrouble::Fail), subject).layer(inner);
     let response = strict.oneshot(get("/away")).await.unwrap();

@@ -137,6 +137,20 @@ async fn a_rate_that_is_overridden_waits_by_the_new_limit() {
 }
 
 #[tokio::test]
+async fn a_rate_that_is_overridden_with_nothing_has_no_burst_either() {
+    on_every_store(async |store| {
+        let (guard, policy) = (store.guard(), only(tokens(10, Window::rate(HOUR).unwrap()).burst(5)));
+        granted(guard.admit(&policy, &alice(), of_tokens(1)).at(at(0)).await.unwrap());
+        guard.set_limit(&alice(), policy.limits()[0].counter(), 0).at(at(0)).await.unwrap();
+        let denial = denied(guard.admit(&policy, &alice(), of_tokens(1)).at(at(0)).await.unwrap());
+        for state in [&denial.limit, &guard.peek(&policy, &alice()).at(at(0)).await.unwrap()[0]] {
+            assert_eq!((state.limit, state.burst, state.remaining()), (Some(0), Some(0), Some(0)));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_was_taken_by_an_override_is_given_back_in_its_unit() {
     on_every_store(async |store| {
         let (guard, policy) = (store.guard(), only(tokens(10, Window::rate(HOUR).unwrap())));

@@ -241,6 +241,27 @@ async fn a_value_too_large_to_store_is_given_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_before_he_knows_that_he_has_the_lock_gives_it_back() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server.url()).await;
+    let cache = CostGuard::connect(&proxy.url()).await.unwrap().cache("api").lock_ttl(HOUR);
+    // The server has the scripts then.
+    compute(&cache, "warm", 1).await;
+    proxy.fail_next(Fault::HoldReply, b"api#lock:{a}");
+    let leaving = cache.clone();
+    let task = tokio::spawn(async move { compute(&leaving, "a", 1).await });
+    while proxy.faults_struck() == 0 {
+        tokio::task::yield_now().await;
+    }
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    proxy.resume();
+    let next = tokio::time::timeout(Duration::from_secs(20), compute(&cache, "a", 2)).await;
+    assert_eq!(next.expect("the lock is free"), 2);
+    assert_eq!(cache.get::<i32>("a").await.unwrap(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_messages_change_nothing() {
     let server = Server::start();
     let proxy = Proxy::start(&server.url()).await;

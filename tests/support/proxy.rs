@@ -12,13 +12,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What goes wrong with a request. Either way the client sees its connection closed.
+/// What goes wrong with a request. Unless its reply is only held the client sees its connection closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The server never sees the request.
     DropRequest,
     /// The server runs the request; its reply is lost.
     LoseReply,
+    /// The server runs the request; its reply waits, as everything does, until [`Proxy::resume`].
+    HoldReply,
 }
 
 /// A proxy on a port of its own. It ends, with all its connections, when it is dropped.
@@ -184,6 +186,13 @@ async fn pass_requests(from: OwnedReadHalf, mut to: OwnedWriteHalf, fates: &Fate
                 return Ok(());
             }
             Some((Fault::LoseReply, needle)) => Some(needle),
+            Some((Fault::HoldReply, _)) => {
+                shared.stalled.send_replace(true);
+                to.write_all(&request).await?;
+                fates.lock().unwrap_or_else(PoisonError::into_inner).push_back(None);
+                shared.faults.fetch_add(1, Ordering::SeqCst);
+                continue;
+            }
             None => None,
         };
         fates.lock().unwrap_or_else(PoisonError::into_inner).push_back(fate);

@@ -3,8 +3,6 @@
 use costguard::LimitState;
 use costguard::model::{Per, Window};
 
-use crate::cli::states::own_burst;
-
 /// What is known of a counter.
 #[derive(Clone, Debug)]
 pub(super) struct Counted {
@@ -45,7 +43,7 @@ impl Counted {
 
     /// How many of a rate may come at once, where that is another number.
     pub(super) fn burst(&self) -> Option<i64> {
-        self.state.as_ref().and_then(own_burst)
+        self.state.as_ref().and_then(LimitState::own_burst)
     }
 
     pub(super) fn held(&self) -> i64 {

@@ -18,7 +18,7 @@ use crate::ops::Lease;
 /// The first and the longest pause of one who waits for another's computation.
 const LOOK_AFTER: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
-/// The right to compute a value, until it is used, dropped, or over.
+/// The right to compute a value, or the claim to it, until it is used, dropped, or over.
 struct Right<'a> {
     cache: &'a Cache,
     keys: [String; 2],
@@ -65,7 +65,7 @@ impl Cache {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.get_or(key, ttl, |_| Some(ttl), compute).await
+        self.get_or(key, ttl, |_| Some(ttl), None, compute).await
     }
 
     /// The same for something that may not be there. That there is nothing is computed by everyone anew, or remembered for
@@ -81,16 +81,18 @@ impl Cache {
         Fut: Future<Output = Result<Option<T>, E>>,
     {
         let longest = ttl.max(self.none_ttl.unwrap_or_default());
-        self.get_or(key, longest, |found: &Option<T>| if found.is_some() { Some(ttl) } else { self.none_ttl }, find)
-            .await
+        let ttl_of = |found: &Option<T>| if found.is_some() { Some(ttl) } else { self.none_ttl };
+        self.get_or(key, longest, ttl_of, None, find).await
     }
 
-    /// `ttl_of` says how long a value is kept, if it is; `longest` is the longest that it may say.
+    /// `ttl_of` says how long a value is kept, if it is; `longest` is the longest that it may say. `instead` is kept in place of
+    /// one that is too large.
     pub(crate) async fn get_or<T, E, F, Fut>(
         &self,
         key: &str,
         longest: Duration,
-        ttl_of: impl FnOnce(&T) -> Option<Duration>,
+        ttl_of: impl Fn(&T) -> Option<Duration>,
+        instead: Option<&T>,
         compute: F,
     ) -> Result<T, E>
     where
@@ -146,29 +148,27 @@ impl Cache {
         // At least 1, by which it is known to have been computed.
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         if let (Some(right), Some(tags), Some(ttl)) = (right, tags, ttl_of(&value)) {
-            self.keep(right, &tags, took_ms, &value, ttl).await?;
+            let text = self.text_of(&value).map(|text| (text, ttl));
+            if let Some(kept) = text.or_else(|| Some((self.text_of(instead?)?, ttl_of(instead?)?))) {
+                self.keep(right, &tags, took_ms, kept).await?;
+            }
         }
         Ok(value)
     }
 
+    /// The text of a value that was computed; `None` when it is too large.
+    fn text_of<T: Serialize>(&self, value: &T) -> Option<String> {
+        let text = self.encode(value);
+        if let Err(err) = &text {
+            count(&self.counts.too_large);
+            let cache = self.start.as_deref().unwrap_or_default();
+            tracing::warn!(cache, error = %err, "a computed value was not stored");
+        }
+        text.ok()
+    }
+
     /// Stores what was computed, if the right to is still held.
-    async fn keep<T: Serialize>(
-        &self,
-        right: Right<'_>,
-        tags: &[Tag],
-        took_ms: u64,
-        value: &T,
-        ttl: Duration,
-    ) -> Result<()> {
-        let text = match self.encode(value) {
-            Ok(text) => text,
-            Err(err) => {
-                count(&self.counts.too_large);
-                let cache = self.start.as_deref().unwrap_or_default();
-                tracing::warn!(cache, error = %err, "a computed value was not stored");
-                return Ok(());
-            }
-        };
+    async fn keep(&self, right: Right<'_>, tags: &[Tag], took_ms: u64, (text, ttl): (String, Duration)) -> Result<()> {
         let stored = Entry::write(took_ms, tags, text);
         let bytes = stored.len();
         let is_stored = self.unless_away(right.finish(Some((stored, ttl))).await.map(Some), None)?;
@@ -188,6 +188,7 @@ impl Cache {
         refreshes: bool,
     ) -> Result<Next<'_, Option<T>>> {
         let token = uuid::Uuid::now_v7().simple().to_string();
+        let mut right = Right { cache: self, keys: keys.clone(), token, is_held: false };
         let gives_up_at = Instant::now() + self.lock_ttl;
         let (first, longest) = LOOK_AFTER;
         let pauses = ExponentialBuilder::default().with_min_delay(first).with_max_delay(longest).with_factor(2.0);
@@ -195,7 +196,10 @@ impl Cache {
         // Whether what is stored is known to be no good.
         let (mut force, mut waits) = (refreshes, false);
         loop {
-            let lease = self.engine.cache_lease(keys.clone(), &token, self.lock_ttl, force).await;
+            // From the call on, and not from its answer: who stops waiting for that may have the lock.
+            right.is_held = true;
+            let lease = self.engine.cache_lease(keys.clone(), &right.token, self.lock_ttl, force).await;
+            right.is_held = !matches!(lease, Ok(Lease::Hit(_) | Lease::Busy));
             match lease {
                 Err(err) if matches!(err.kind(), ErrorKind::Unavailable | ErrorKind::Ambiguous) => {
                     if self.away == OnTrouble::Fail {
@@ -210,10 +214,7 @@ impl Cache {
                     continue;
                 }
                 Err(err) => return Err(err),
-                Ok(Lease::Leased) => {
-                    let right = Right { cache: self, keys: keys.clone(), token, is_held: true };
-                    return Ok(Next::Compute(Some(right)));
-                }
+                Ok(Lease::Leased) => return Ok(Next::Compute(Some(right))),
                 Ok(Lease::Hit(stored)) => match self.accept::<T>(&stored).await? {
                     Some(Found { value, .. }) => return Ok(Next::Value(Some(value))),
                     None => {

@@ -44,7 +44,7 @@ pub struct Cache {
     // A service that can be made in one line: what is wrong with its name is said where it is used.
     start: Result<String>,
     ttl: Duration,
-    most_bytes: usize,
+    pub(crate) most_bytes: usize,
     format: CacheFormat,
     lock_ttl: Duration,
     beta: f64,

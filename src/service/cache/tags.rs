@@ -9,6 +9,7 @@ use super::entry::Tag;
 use super::many::AT_ONCE;
 use crate::error::Result;
 use crate::model::{encode_key, encode_tag};
+use crate::ops::MOST_TTL;
 
 /// What an invalidation by prefix removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl Cache {
         for tag in self.tags.clone()? {
             let fresh = uuid::Uuid::now_v7().simple().to_string();
             // Longer than the value's TTL, which begins later.
-            let ttl = ttl.saturating_add(self.lock_ttl).min(Duration::from_secs(366 * 86_400));
+            let ttl = ttl.saturating_add(self.lock_ttl).min(MOST_TTL);
             let generation = self.engine.cache_tag(self.tag_key(&tag)?, fresh, ttl).await?;
             tags.push((tag, generation));
         }

@@ -164,6 +164,15 @@ impl Breakers {
     }
 }
 
+impl Drop for Breakers {
+    /// Nobody closes those that are open any more, for the probes end with them.
+    fn drop(&mut self) {
+        let by_slot = self.by_slot.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let open = by_slot.values().filter(|breaker| breaker.state == BreakerState::Open);
+        open.for_each(|_| metrics::BREAKERS_OPEN.fall());
+    }
+}
+
 /// Opens a breaker by half when the probe has ended.
 struct Answered {
     breakers: Weak<Breakers>,
