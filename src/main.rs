@@ -22,7 +22,7 @@ fn failed(error: &anyhow::Error, code: ExitCode) -> ExitCode {
 
 /// The error and its causes, up to the first of the library's own or of its client's: those tell their cause themselves.
 fn told(error: &anyhow::Error) -> String {
-    let last = error.chain().position(|cause| cause.is::<costguard::Error>());
+    let last = error.chain().position(|cause| cause.is::<costguard::Error>() || cause.is::<redis::RedisError>());
     let causes = error.chain().take(last.map_or(usize::MAX, |last| last + 1));
     let told = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
     cli::without_controls(&told, &['\n', '\t']).into_owned()

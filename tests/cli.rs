@@ -295,7 +295,7 @@ fn a_url_without_a_password_takes_the_one_of_the_environment_unless_that_is_anot
     peek(&["--url", &url], &[password, ("REDIS_URL", &url)]).ok();
     peek(&[], &[password, ("COSTGUARD_URL", &url)]).ok();
     peek(&[], &[password, ("REDIS_URL", &url)]).ok();
-    peek(&["--url", &url], &[]).failed(1, "it wants a password: set REDIS_PASSWORD");
+    peek(&["--url", &url], &[]).failed(1, "it wants a password: put it into the URL, or set REDIS_PASSWORD");
     for name in ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST"] {
         let other = if name == "REDIS_HOST" { "nowhere.invalid" } else { "redis://nowhere.invalid" };
         peek(&["--url", &url], &[password, (name, other)]).failed(1, "it wants a password");

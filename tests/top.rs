@@ -361,5 +361,10 @@ fn a_pipe_is_no_terminal_and_a_server_that_is_away_is_an_error() {
     assert!(run(&["--url", "redis://127.0.0.1:1"]).contains("add --once for a single look"));
     assert!(run(&["--url", "redis://127.0.0.1:1", "--once"]).contains("127.0.0.1:1"));
     assert!(run(&["--json"]).contains("--once"));
+    let server = Server::start();
+    let mut admin = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    redis::cmd("ACL").arg(&["SETUSER", "app", "on", ">secret", "~*", "+@all", "-scan"]).exec(&mut admin).unwrap();
+    let refused = run(&["--url", &format!("redis://app:secret@{}", server.addr()), "--once"]);
+    assert_eq!(refused.to_lowercase().matches("no permissions").count(), 1, "{refused}");
     assert!(run(&["--url", "memory:", "--once"]).contains("name a server"));
 }

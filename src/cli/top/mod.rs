@@ -179,7 +179,7 @@ async fn look(guard: CostGuard, mut survey: Survey, show: watch::Sender<Option<S
         let health: Health = guard.health().await;
         let trouble = match health.status {
             HealthStatus::Disconnected => None,
-            _ => survey.turn().await.err().map(|err| format!("{err:#}")),
+            _ => survey.turn().await.err().map(|err| crate::told(&err)),
         };
         if show.send(Some(Snapshot::of(&survey, health, trouble))).is_err() {
             return;
