@@ -207,6 +207,8 @@ fn scopes_and_amounts_come_from_options_and_columns() {
     let needs = failure(&folder.replay("log.csv", "", &["--model", "m", "--amount", "assessments=1"]));
     assert!(needs.contains("--scope team=@COLUMN"), "{needs}");
     let both = ["--model", "m", "--scope", "team=@squad", "--amount", "assessments=@done"];
+    let lost = failure(&folder.replay("log.csv", "", &[&both[..], &["--amount", "pages=5"]].concat()));
+    assert!(lost.contains("nothing here counts pages, so that amount would be lost"), "{lost}");
     let report = json(&folder.replay("log.csv", "", &both));
     assert_eq!((report["granted"].as_u64(), report["denied"].as_u64()), (Some(2), Some(1)));
     assert_eq!(report["limits"][1]["limit"], Value::Null);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use percent_encoding::percent_decode_str;
 
 /// Columns apart by space, the header by a rule: reads well and copies well.
 const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
@@ -60,6 +61,16 @@ impl Drop for OutputFile {
 /// Prints to standard output, what would steer a terminal escaped. A reader that has seen enough (`| head`) is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     print_raw(&without_controls(text, &['\n', '\t']))
+}
+
+/// A name as options take it: in keys, and so in the library's scopes, meters and counters, it is percent-encoded.
+pub(crate) fn decoded(name: &str) -> Cow<'_, str> {
+    percent_decode_str(name).decode_utf8_lossy()
+}
+
+/// The same within a line.
+pub(crate) fn readable(name: &str) -> String {
+    shown(&decoded(name)).into_owned()
 }
 
 /// A name of somebody else's within a line.

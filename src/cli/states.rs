@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use costguard::{Counter, LimitState, Meter, Scope};
 use serde::Serialize;
 
-use super::output::table;
+use super::output::{decoded, readable, table};
 use super::time::{people_time, rfc3339};
 
 /// A block of a scope.
@@ -25,8 +25,9 @@ impl Block {
 
 /// Blocks for people, a line each.
 pub(crate) fn block_lines(blocks: &[Block]) -> String {
-    let line =
-        |Block { scope, until_ms }: &Block| format!("\n  {scope} is blocked until {} UTC", people_time(*until_ms));
+    let line = |Block { scope, until_ms }: &Block| {
+        format!("\n  {} is blocked until {} UTC", readable(scope.as_str()), people_time(*until_ms))
+    };
     blocks.iter().map(line).collect()
 }
 
@@ -41,7 +42,7 @@ pub(crate) struct JsonBlock {
 impl JsonBlock {
     pub(crate) fn all(blocks: &[Block]) -> Vec<Self> {
         let json = |Block { scope, until_ms }: &Block| Self {
-            scope: scope.to_string(),
+            scope: decoded(scope.as_str()).into_owned(),
             until: rfc3339(*until_ms),
             until_ms: *until_ms,
         };
@@ -52,10 +53,10 @@ impl JsonBlock {
 /// A limit by name: `user:alice cost per day`.
 pub(crate) fn name(state: &LimitState) -> String {
     if state.meter == Meter::BLOCK {
-        return format!("the block of {}", state.scope);
+        return format!("the block of {}", readable(state.scope.as_str()));
     }
     let counter = Counter::new(state.scope.as_str(), state.meter.clone(), state.window);
-    counter.to_string()
+    readable(&counter.to_string())
 }
 
 /// How many of a rate may come at once, where that is another number than its limit.
@@ -130,8 +131,8 @@ impl JsonState {
     pub(crate) fn new(state: &LimitState) -> Self {
         let resets_at = state.resets_at().map(|at| rfc3339(at.timestamp_millis()));
         Self {
-            scope: state.scope.to_string(),
-            meter: state.meter.to_string(),
+            scope: decoded(state.scope.as_str()).into_owned(),
+            meter: decoded(state.meter.as_str()).into_owned(),
             per: state.window.to_string(),
             limit: state.limit,
             burst: own_burst(state),

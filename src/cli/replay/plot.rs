@@ -9,6 +9,7 @@ use plotters::prelude::*;
 
 use super::series::LimitSeries;
 use super::tally::LimitTally;
+use crate::cli::output::readable;
 
 const WIDTH: u32 = 1100;
 const TITLE_HEIGHT: u32 = 50;
@@ -76,7 +77,8 @@ fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i6
     };
     let refused = if tally.limit.is_shadow() { "would be denied" } else { "denied" };
     let caption = format!("{}: {at_most}, {} {refused}", tally.name(), tally.binding.calls);
-    let unit = if *counter.meter() == Meter::COST { "USD" } else { counter.meter().as_str() };
+    let meter = counter.meter();
+    let unit = if *meter == Meter::COST { "USD".to_owned() } else { readable(meter.as_str()) };
     let unit = match counter.window().per() {
         Per::Open => "calls open at once".to_owned(),
         Per::Rate(_) => format!("{unit} in the bucket"),
@@ -109,7 +111,7 @@ fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i6
     scopes.sort_by_key(|(_, series)| std::cmp::Reverse(series.peak()));
     for ((scope, series), colour) in scopes.iter().zip(COLOURS) {
         chart.draw_series(LineSeries::new(series.steps(until_ms, is_rate), colour.stroke_width(2)))?;
-        marks.push((Mark::Line(colour), shortened(scope.as_str())));
+        marks.push((Mark::Line(colour), shortened(&readable(scope.as_str()))));
     }
     if scopes.len() > MAX_SCOPES {
         marks.push((Mark::Nothing, format!("and {} more", scopes.len() - MAX_SCOPES)));

@@ -6,6 +6,7 @@ use costguard::model::Per;
 use costguard::{Fraction, Limit, LimitState, Money, Policy, Scope};
 
 use super::binding::Binding;
+use crate::cli::output::readable;
 use crate::cli::states;
 use crate::cli::time::HOUR_MS;
 
@@ -100,7 +101,11 @@ impl Hour {
 impl LimitTally {
     /// Its counter, and whether it only says what it would refuse.
     pub(crate) fn name(&self) -> String {
-        format!("{}{}", self.limit.counter(), if self.limit.is_shadow() { " (shadow)" } else { "" })
+        format!(
+            "{}{}",
+            readable(&self.limit.counter().to_string()),
+            if self.limit.is_shadow() { " (shadow)" } else { "" }
+        )
     }
 
     /// The amount above which it refuses: the burst of a rate, its overdraft counted in.

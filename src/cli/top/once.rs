@@ -1,12 +1,13 @@
 //! One look, for scripts and pipes.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use costguard::service::Health;
 use serde::Serialize;
 
 use super::view::{BlockRow, COLUMNS, CounterRow, HoldRow, Snapshot, Sort, Tab};
-use crate::cli::output::{shown, table};
+use crate::cli::output::{decoded, shown, table};
 use crate::cli::time::{people_duration, people_time, rfc3339};
 
 /// Amounts are in the meter's unit: nanos for `cost`.
@@ -27,9 +28,10 @@ pub(super) struct Json<'a> {
 
 #[derive(Serialize)]
 struct JsonCounter<'a> {
-    root: &'a str,
+    /// Null in the plain layout.
+    root: Option<&'a str>,
     scope: &'a str,
-    meter: &'a str,
+    meter: Cow<'a, str>,
     per: &'a str,
     window: &'a str,
     /// Null of a rate without a policy.
@@ -79,9 +81,9 @@ impl<'a> Json<'a> {
 impl<'a> JsonCounter<'a> {
     fn new(row: &'a CounterRow) -> Self {
         Self {
-            root: &row.root,
+            root: row.root.as_deref(),
             scope: &row.scope,
-            meter: row.meter.as_str(),
+            meter: decoded(row.meter.as_str()),
             per: &row.per,
             window: &row.window,
             used: row.used,
@@ -131,6 +133,7 @@ pub(super) fn to_text(snapshot: &Snapshot, sort: Sort, filter: &str, most: usize
         )?;
     }
     for BlockRow { root, scope, until_ms } in &snapshot.blocks {
+        let (scope, root) = (shown(scope), shown(root));
         write!(text, "\n{scope} under {root} is blocked until {} UTC.", people_time(*until_ms))?;
     }
     Ok(text)

@@ -10,6 +10,7 @@ use ratatui::widgets::{Paragraph, Row, Table};
 
 use super::columns;
 use super::view::{CounterRow, HoldRow, Snapshot, Sort, Tab};
+use crate::cli::output::shown;
 use crate::cli::time::{people_duration, people_time};
 
 const HELP: &str = "q quit  tab or 1-4 view  s sort  r reverse  / filter  esc clear  up/down scroll";
@@ -149,7 +150,12 @@ impl Screen {
     fn draw_holds(&mut self, frame: &mut Frame<'_>, area: Rect, rows: &[&HoldRow]) {
         let shown = self.shown(rows.len(), area).map(|place| {
             let HoldRow { root, id, age, expires_ms } = rows[place];
-            Row::new([id.clone(), root.clone(), people_duration(*age), people_time(*expires_ms)])
+            Row::new([
+                shown(id).into_owned(),
+                shown(root).into_owned(),
+                people_duration(*age),
+                people_time(*expires_ms),
+            ])
         });
         let widths = [Constraint::Fill(2), Constraint::Fill(1), Constraint::Length(16), Constraint::Length(20)];
         let header = Row::new(["hold", "root", "age", "expires (UTC)"]).bold();

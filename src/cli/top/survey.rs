@@ -11,6 +11,7 @@ use redis::{FromRedisValue, RedisError, Value};
 
 use super::found::{Counted, Held};
 use super::key::{CounterId, Key};
+use crate::cli::output::decoded;
 
 /// How many keys one SCAN looks at: a fraction of a millisecond of the server's time.
 const SCAN_COUNT: u64 = 500;
@@ -175,9 +176,8 @@ impl Survey {
             Key::Rules(root) => {
                 let rules: HashMap<String, String> = FromRedisValue::from_redis_value(value).unwrap_or_default();
                 for (name, until_ms) in rules {
-                    let scope = name.strip_prefix("block ").filter(|scope| !scope.contains(char::is_control));
-                    if let (Some(scope), Ok(until_ms)) = (scope, until_ms.parse()) {
-                        self.blocks.insert((root.clone(), scope.to_owned()), (until_ms, self.pass));
+                    if let (Some(scope), Ok(until_ms)) = (name.strip_prefix("block "), until_ms.parse()) {
+                        self.blocks.insert((root.clone(), decoded(scope).into_owned()), (until_ms, self.pass));
                     }
                 }
             }

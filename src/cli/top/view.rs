@@ -7,6 +7,7 @@ use costguard::Meter;
 use costguard::service::Health;
 
 use super::survey::{Progress, Survey};
+use crate::cli::output::{decoded, readable, shown};
 use crate::cli::states::at_most;
 
 /// From here on a limit is close to full, in thousandths.
@@ -27,7 +28,8 @@ pub(super) struct Snapshot {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CounterRow {
-    pub(super) root: String,
+    /// `None` in the plain layout.
+    pub(super) root: Option<String>,
     pub(super) scope: String,
     pub(super) meter: Meter,
     pub(super) per: String,
@@ -122,9 +124,9 @@ impl CounterRow {
     /// What stands under [`COLUMNS`].
     pub(super) fn cells(&self) -> [String; 9] {
         [
-            self.scope.clone(),
-            self.root.clone(),
-            self.meter.to_string(),
+            shown(&self.scope).into_owned(),
+            shown(self.root()).into_owned(),
+            readable(self.meter.as_str()),
             self.per.clone(),
             self.amount(self.used),
             self.amount(Some(self.held)),
@@ -153,8 +155,12 @@ impl CounterRow {
         amount.map_or_else(|| "-".to_owned(), |amount| self.meter.format_amount(amount))
     }
 
+    fn root(&self) -> &str {
+        self.root.as_deref().unwrap_or("-")
+    }
+
     fn has(&self, filter: &str) -> bool {
-        [&self.root, &self.scope, self.meter.as_str(), &self.per, self.state()]
+        [self.root(), &self.scope, &decoded(self.meter.as_str()), &self.per, self.state()]
             .iter()
             .any(|text| contains(text, filter))
     }
@@ -166,7 +172,7 @@ impl Snapshot {
             root.as_ref().is_some_and(|root| survey.blocks.contains_key(&(root.clone(), scope.clone())))
         };
         let counters = survey.counters.iter().map(|(id, counted)| CounterRow {
-            root: id.root.clone().unwrap_or_else(|| "-".to_owned()),
+            root: id.root.clone(),
             scope: id.scope.clone(),
             meter: id.meter.clone(),
             per: counted.window.to_string(),
