@@ -7,6 +7,8 @@
 
 #[path = "cli/names.rs"]
 mod names;
+#[path = "cli/states.rs"]
+mod states;
 mod support;
 
 use std::collections::BTreeSet;

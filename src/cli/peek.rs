@@ -4,7 +4,7 @@ use costguard::Meter;
 use serde::Serialize;
 
 use super::output::{print, print_json};
-use super::states::{self, JsonBlock, JsonState};
+use super::states::{self, JsonBlock, JsonState, Standing};
 use super::target::TargetArgs;
 
 /// Show where limits stand; changes nothing
@@ -41,8 +41,9 @@ pub(crate) async fn run(args: PeekArgs) -> anyhow::Result<()> {
     let blocks = target.blocks(&guard, &subject).await?;
     if target.whose.under.json {
         let store = guard.store().describe();
-        let (limits, blocked) = (JsonState::all(&limits), JsonBlock::all(&blocks));
+        let (limits, blocked) = (JsonState::all(&limits, &policy), JsonBlock::all(&blocks));
         return print_json(&Json { store, root: target.whose.root()?, limits, blocked });
     }
-    print(&format!("on {}\n\n{}", target.whose.place(&guard)?, states::to_table(&limits, &blocks)?))
+    let limits = states::to_table(&Standing::all(&limits, &policy), &blocks)?;
+    print(&format!("on {}\n\n{limits}", target.whose.place(&guard)?))
 }

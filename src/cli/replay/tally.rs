@@ -116,12 +116,8 @@ impl LimitTally {
 
     /// How far it may go, for people.
     pub(crate) fn at_most(&self) -> String {
-        let Some(most) = self.limit.limit() else { return "-".to_owned() };
-        match (self.limit.own_burst(), self.limit.allowed_overdraft()) {
-            (Some(burst), _) => states::at_most(self.limit.counter().meter(), Some(most), Some(burst)),
-            (None, 0) => self.amount(most),
-            (None, overdraft) => format!("{} and {}", self.amount(most), self.amount(overdraft)),
-        }
+        let limit = &self.limit;
+        states::at_most(limit.counter().meter(), limit.limit(), limit.own_burst(), limit.allowed_overdraft())
     }
 
     /// The calls that it refused.

@@ -71,7 +71,7 @@ fn short_share(text: String, width: usize) -> String {
 }
 
 /// An amount in so many cells: without its decimals, or in thousands, cut off and not rounded. Of `10, 3 at once` the words go
-/// first, and then what is not at once.
+/// first, and then what is not at once; of `10.00 and 5.00`, which may be overdrawn, the overdraft.
 fn short_amount(text: String, width: usize) -> String {
     if text.len() <= width || !text.contains(|c: char| c.is_ascii_digit()) {
         return text;
@@ -80,6 +80,9 @@ fn short_amount(text: String, width: usize) -> String {
         let burst = burst.strip_suffix(" at once").unwrap_or(burst);
         let both = format!("{most}, {burst}");
         return if both.len() <= width { both } else { short_amount(burst.to_owned(), width) };
+    }
+    if let Some((most, _)) = text.split_once(" and ") {
+        return short_amount(most.to_owned(), width);
     }
     let whole = text.split_once('.').map_or(&*text, |(whole, _)| whole);
     let digits = whole.trim_start_matches('-').len();
@@ -106,6 +109,9 @@ mod tests {
             ("10, 3 at once", 13, "10, 3 at once"),
             ("10, 3 at once", 7, "10, 3"),
             ("100000, 30000 at once", 7, "30000"),
+            ("10.00 and 5.00", 14, "10.00 and 5.00"),
+            ("10.00 and 5.00", 13, "10.00"),
+            ("100000 and 5", 5, "100k"),
             ("-", 0, "-"),
         ] {
             assert_eq!(short_amount(text.to_owned(), width), short, "{text} in {width}");

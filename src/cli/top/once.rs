@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::view::{BlockRow, COLUMNS, CounterRow, HoldRow, Snapshot, Sort, Tab};
 use crate::cli::output::{decoded, shown, table};
+use crate::cli::states::mode;
 use crate::cli::time::{people_duration, people_time, rfc3339};
 
 /// Amounts are in the meter's unit: nanos for `cost`.
@@ -41,9 +42,13 @@ struct JsonCounter<'a> {
     /// How many of a rate may come at once, where that is another number: what `full_permille` is of.
     #[serde(skip_serializing_if = "Option::is_none")]
     burst: Option<i64>,
-    /// How full, in thousandths of the limit.
+    /// By how much the limit may be passed.
+    allowed_overdraft: i64,
+    /// `enforce` or `shadow`; null where there is no limit.
+    mode: Option<&'static str>,
+    /// How full, in thousandths of the limit and the overdraft that it allows.
     full_permille: Option<i64>,
-    /// `close`, `full` or `blocked`.
+    /// `close`, `full` or `blocked`; `shadow` of a limit that refuses nothing, however full.
     state: Option<&'a str>,
 }
 
@@ -90,6 +95,8 @@ impl<'a> JsonCounter<'a> {
             held: row.held,
             limit: row.limit,
             burst: row.burst,
+            allowed_overdraft: row.overdraft,
+            mode: row.limit.map(|_| mode(row.is_shadow)),
             full_permille: row.share,
             state: Some(row.state()).filter(|state| !state.is_empty()),
         }

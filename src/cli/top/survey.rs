@@ -235,12 +235,12 @@ impl Survey {
             let (Some(subject), Some(policy)) = (id.subject(), self.policies.get(id.kind())) else { continue };
             let states = self.guard.peek(policy, &subject).await?;
             self.progress.keys += u64::try_from(states.len()).unwrap_or(u64::MAX);
-            for state in states {
+            for (state, limit) in states.into_iter().zip(policy.limits()) {
                 let name = state.window.span_at(self.now_ms)?.name;
                 let key = CounterId { meter: state.meter.clone(), window: name, ..id.clone() };
                 // Only what is there: a limit that nothing counts against yet is no news.
                 if let Some(counted) = self.counters.get_mut(&key) {
-                    counted.state = Some(state);
+                    (counted.state, counted.policy) = (Some(state), Some(limit.clone()));
                 }
             }
         }

@@ -40,6 +40,10 @@ pub(super) struct CounterRow {
     pub(super) limit: Option<i64>,
     /// How many of a rate may come at once, where that is another number.
     pub(super) burst: Option<i64>,
+    /// By how much the limit may be passed.
+    pub(super) overdraft: i64,
+    /// Whether the limit refuses nothing.
+    pub(super) is_shadow: bool,
     /// How full, in thousandths.
     pub(super) share: Option<i64>,
     pub(super) blocked: bool,
@@ -130,7 +134,7 @@ impl CounterRow {
             self.per.clone(),
             self.amount(self.used),
             self.amount(Some(self.held)),
-            at_most(&self.meter, self.limit, self.burst),
+            at_most(&self.meter, self.limit, self.burst, self.overdraft),
             self.share_text(),
             self.state().to_owned(),
         ]
@@ -140,6 +144,7 @@ impl CounterRow {
     pub(super) fn state(&self) -> &'static str {
         match self.share {
             _ if self.blocked => "blocked",
+            Some(_) if self.is_shadow => "shadow",
             Some(1000..) => "full",
             Some(CLOSE..) => "close",
             _ => "",
@@ -182,6 +187,8 @@ impl Snapshot {
             held: counted.held(),
             limit: counted.limit(),
             burst: counted.burst(),
+            overdraft: counted.overdraft(),
+            is_shadow: counted.is_shadow(),
             share: counted.share(),
             blocked: is_blocked(&id.root, &id.scope),
         });
@@ -242,7 +249,7 @@ impl Snapshot {
 
     /// All there is to see at a glance: `12 counters, 2 limits full, 1 close, 3 holds open, 1 scope blocked`.
     pub(super) fn summary(&self) -> String {
-        let limits = self.counters.iter().filter(|row| row.limit.is_some());
+        let limits = self.counters.iter().filter(|row| row.limit.is_some() && !row.is_shadow);
         let full = limits.clone().filter(|row| row.share >= Some(1000)).count();
         let close = limits.filter(|row| row.share >= Some(CLOSE)).count() - full;
         let (counters, full) = (counted(self.counters.len(), "counter"), counted(full, "limit"));

@@ -10,6 +10,7 @@ use crate::cli::replay::binding::Stretch;
 use crate::cli::replay::estimate::EstimateBy;
 use crate::cli::replay::reserve::Sums;
 use crate::cli::replay::tally::{Hour, LimitTally, Tally, Totals};
+use crate::cli::states::mode;
 use crate::cli::time::rfc3339;
 
 impl Report {
@@ -183,7 +184,7 @@ impl<'a> JsonLimit<'a> {
             scope: counter.scope_kind(),
             meter: decoded(counter.meter().as_str()),
             per: counter.window().to_string(),
-            mode: if limit.is_shadow() { "shadow" } else { "enforce" },
+            mode: mode(limit.is_shadow()),
             limit: limit.limit(),
             burst: limit.own_burst(),
             allowed_overdraft: limit.allowed_overdraft(),
