@@ -4,7 +4,7 @@ use costguard::Meter;
 use serde::Serialize;
 
 use super::output::{print, print_json};
-use super::states::{self, JsonBlock, JsonState, Standing};
+use super::states::{self, JsonBlock, JsonState};
 use super::target::TargetArgs;
 
 /// Show where limits stand; changes nothing
@@ -44,6 +44,6 @@ pub(crate) async fn run(args: PeekArgs) -> anyhow::Result<()> {
         let (limits, blocked) = (JsonState::all(&limits, &policy), JsonBlock::all(&blocks));
         return print_json(&Json { store, root: target.whose.root()?, limits, blocked });
     }
-    let limits = states::to_table(&Standing::all(&limits, &policy), &blocks)?;
+    let limits = states::to_table(&target.standings(&limits, &policy), &blocks)?;
     print(&format!("on {}\n\n{limits}", target.whose.place(&guard)?))
 }

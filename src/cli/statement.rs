@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use costguard::Meter;
 use costguard::ops::StatementLine;
-use costguard::{Meter, Policy};
 use serde::Serialize;
 
 use super::output::{print, print_json, table};
@@ -61,37 +61,32 @@ pub(crate) async fn run(args: StatementArgs) -> anyhow::Result<()> {
     }
     let lines = statement.await?;
     let blocks = target.blocks(&guard, &subject).await?;
+    let standings = target.standings(lines.iter().map(|line| &line.state), &policy);
     if whose.under.json {
-        let limits = lines.iter().zip(standings(&lines, &policy)).map(JsonLine::new).collect();
+        let limits = lines.iter().zip(standings).map(JsonLine::new).collect();
         let blocked = JsonBlock::all(&blocks);
         return print_json(&Json { store: guard.store().describe(), root: whose.root()?, limits, blocked });
     }
-    print(&format!("on {}\n\n{}", whose.place(&guard)?, to_table(&lines, &policy, &blocks)?))
+    print(&format!("on {}\n\n{}", whose.place(&guard)?, to_table(&lines, &standings, &blocks)?))
 }
 
-fn standings<'a>(lines: &'a [StatementLine], policy: &'a Policy) -> Vec<Standing<'a>> {
-    Standing::all(lines.iter().map(|line| &line.state), policy)
-}
-
-fn to_table(lines: &[StatementLine], policy: &Policy, blocks: &[Block]) -> Result<String, std::fmt::Error> {
+fn to_table(lines: &[StatementLine], standings: &[Standing<'_>], blocks: &[Block]) -> Result<String, std::fmt::Error> {
     let mut limits = table(&["limit", "at most", "spent", "held", "free", "starts over (UTC)"]);
     let mut frees = table(&["held of", "amount", "free by (UTC)"]);
-    let standings = standings(lines, policy);
-    for (StatementLine { state, frees: buckets }, standing) in lines.iter().zip(&standings) {
-        let amount = |amount: Option<i64>| amount.map_or_else(|| "-".to_owned(), |n| state.meter.format_amount(n));
+    for (StatementLine { state, frees: buckets }, standing) in lines.iter().zip(standings) {
         limits.add_row([
             standing.name(),
             standing.at_most(),
-            amount(Some(state.used)),
-            amount(Some(state.held)),
-            amount(standing.remaining()),
+            standing.amount(Some(state.used)),
+            standing.amount(Some(state.held)),
+            standing.amount(standing.remaining()),
             state.resets_at().map_or_else(|| "never".to_owned(), |at| people_time(at.timestamp_millis())),
         ]);
         for (at_ms, held) in buckets {
-            frees.add_row([standing.name(), amount(Some(*held)), people_time(*at_ms)]);
+            frees.add_row([standing.name(), standing.amount(Some(*held)), people_time(*at_ms)]);
         }
     }
-    let mut text = format!("{limits}\n{}{}", states::remarks(&standings)?, states::block_lines(blocks));
+    let mut text = format!("{limits}\n{}{}", states::remarks(standings)?, states::block_lines(blocks));
     if frees.row_count() > 0 {
         write!(text, "\n{frees}")?;
     }

@@ -86,13 +86,15 @@ pub(crate) struct Standing<'a> {
     pub(crate) state: &'a LimitState,
     /// `None` of a block.
     limit: Option<&'a Limit>,
+    /// Whether its amounts are shown as they are stored: nobody knows their unit.
+    pub(crate) is_bare: bool,
 }
 
 impl<'a> Standing<'a> {
     /// The states that a policy came to; blocks follow its limits.
     pub(crate) fn all(states: impl IntoIterator<Item = &'a LimitState>, policy: &'a Policy) -> Vec<Self> {
         let limits = policy.limits().iter().map(Some).chain(std::iter::repeat(None));
-        states.into_iter().zip(limits).map(|(state, limit)| Self { state, limit }).collect()
+        states.into_iter().zip(limits).map(|(state, limit)| Self { state, limit, is_bare: false }).collect()
     }
 
     /// `user:alice cost per day (shadow)`.
@@ -115,6 +117,15 @@ impl<'a> Standing<'a> {
         }
     }
 
+    /// An amount of it, for people.
+    pub(crate) fn amount(&self, amount: Option<i64>) -> String {
+        match amount {
+            None => "-".to_owned(),
+            Some(amount) if self.is_bare => amount.to_string(),
+            Some(amount) => self.state.meter.format_amount(amount),
+        }
+    }
+
     fn is_shadow(&self) -> bool {
         self.limit.is_some_and(Limit::is_shadow)
     }
@@ -129,13 +140,12 @@ pub(crate) fn to_table(standings: &[Standing<'_>], blocks: &[Block]) -> Result<S
     let mut limits = table(&["limit", "used", "held", "at most", "left", "starts over (UTC)"]);
     for standing in standings.iter().filter(|standing| standing.state.meter != Meter::BLOCK) {
         let state = standing.state;
-        let amount = |amount: Option<i64>| amount.map_or_else(|| "-".to_owned(), |n| state.meter.format_amount(n));
         limits.add_row([
             standing.name(),
-            amount(Some(state.used)),
-            amount(Some(state.held)),
+            standing.amount(Some(state.used)),
+            standing.amount(Some(state.held)),
             standing.at_most(),
-            amount(standing.remaining()),
+            standing.amount(standing.remaining()),
             state.resets_at().map_or_else(|| "never".to_owned(), |at| people_time(at.timestamp_millis())),
         ]);
     }

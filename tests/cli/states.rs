@@ -1,8 +1,9 @@
 //! Limits are shown as what they are: those that refuse nothing, and those that may be passed.
 
+use costguard::CostGuard;
 use serde_json::{Value, json};
 
-use super::{NOON, on_server, policy_of};
+use super::{NOON, on_server, policy_of, server_url};
 
 const SHADOW: &str = "scope = 'user'\nmeter = 'cost'\nlimit = '1.00'\nper = 'day'\nmode = 'shadow'";
 const OVERDRAFT: &str = "scope = 'user'\nmeter = 'cost'\nlimit = '1.00'\nper = 'day'\noverdraft = '5.00'";
@@ -71,7 +72,7 @@ fn top_calls_full_what_refuses() {
         // Under a prefix of its own: the summary counts all there is.
         let on_own = |args: &[&str]| {
             let prefix = format!("{}{user}:", super::prefix());
-            super::finish(super::program().args(args).args(["--url", &super::server_url(), "--prefix", &prefix]))
+            super::finish(super::program().args(args).args(["--url", &server_url(), "--prefix", &prefix]))
         };
         on_own(&charge).ok();
         let row = on_own(&["top", "--once", "--json", "--policy", &policy]).json()["counters"][0].clone();
@@ -81,4 +82,27 @@ fn top_calls_full_what_refuses() {
         let text = on_own(&["top", "--once", "--policy", &policy]).ok();
         assert!(text.contains(expected.2), "{text}");
     }
+}
+
+/// 75.20 dollars are 7520 under such a key, and 75200000000 where a policy counts.
+#[test]
+fn what_a_plain_key_holds_is_shown_as_it_is_stored_unless_a_policy_says_what_it_is() {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+        let guard = CostGuard::builder().prefix(super::prefix()).connect(&server_url()).await.unwrap();
+        guard.daily().at(NOON[1].parse().unwrap()).increment_cost("cents", 7520).await.unwrap();
+    });
+    for look in ["peek", "statement"] {
+        let look = |more: &[&str]| {
+            let args = [look, "--plain", "--scope", "user=cents", NOON[0], NOON[1]];
+            on_server(&[&args, more].concat()).ok().split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert!(look(&["--per", "day"]).contains("user:cents cost per day"), "{}", look(&["--per", "day"]));
+        assert!(look(&["--per", "day"]).contains(" 7520 0 "), "{}", look(&["--per", "day"]));
+        let folder = tempfile::tempdir().unwrap();
+        let policy = policy_of(folder.path(), OVERDRAFT);
+        assert!(look(&["--policy", &policy]).contains(" 0.00000752 "), "{}", look(&["--policy", &policy]));
+    }
+    on_server(&["charge", "--plain", "--scope", "user=top-plain", "--per", "total", "--cost", "0.5"]).ok();
+    let shown = on_server(&["top", "--once", "--filter", "top-plain"]).ok();
+    assert!(shown.contains("500000000"), "{shown}");
 }

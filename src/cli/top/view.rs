@@ -157,7 +157,12 @@ impl CounterRow {
     }
 
     pub(super) fn amount(&self, amount: Option<i64>) -> String {
-        amount.map_or_else(|| "-".to_owned(), |amount| self.meter.format_amount(amount))
+        match (amount, &self.root) {
+            (None, _) => "-".to_owned(),
+            (Some(amount), Some(_)) => self.meter.format_amount(amount),
+            // Cents of the daily guard, or billionths of a dollar: the key does not tell.
+            (Some(amount), None) => amount.to_string(),
+        }
     }
 
     fn root(&self) -> &str {
