@@ -74,9 +74,9 @@ struct Json<'a> {
     decisions_per_second: u64,
 }
 
-/// With --reserve. `denied_by_holds` counts the calls that would have been granted had nothing been held,
-/// `limits_passed_within_overdraft` the limits that were passed by no more than the overdraft they allow, and `limits_overdrawn`
-/// those that were passed by more.
+/// With --reserve. `denied_by_holds` counts the calls of which each by itself, not all together, would have had room had nothing
+/// been held just then, `limits_passed_within_overdraft` the limits that were passed by no more than the overdraft they allow, and
+/// `limits_overdrawn` those that were passed by more.
 #[derive(Serialize)]
 struct JsonReserve {
     estimate: String,

@@ -160,10 +160,13 @@ fn write_reserved(text: &mut String, by: EstimateBy, sums: &Sums, tally: &Tally)
     )?;
     match sums.denied_by_holds {
         0 => writeln!(text, "No call was denied for holds alone.")?,
-        1 => writeln!(text, "1 call was denied for holds alone: had nothing been held, it would have been granted.")?,
+        1 => writeln!(
+            text,
+            "1 call was denied for holds alone: had nothing been held just then, it would have had room."
+        )?,
         denied => writeln!(
             text,
-            "{denied} calls were denied for holds alone: had nothing been held, they would have been granted."
+            "{denied} calls were denied for holds alone: had nothing been held just then, each by itself would have had room."
         )?,
     }
     let limits = |count: usize, more: &str| match count {
