@@ -66,7 +66,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         parsed => parsed.unwrap_or_else(|error| error.exit()),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match cli.command {
             Command::Replay(args) => replay::run(args).await.map(done),
             Command::Charge(args) => charge::run(args).await,
@@ -83,7 +83,9 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             Command::Doctor(args) => Ok(doctor::run(args).await.unwrap_or_else(not_probed)),
             Command::Bench(args) => bench::run(args).await.map(done),
         }
-    })
+    });
+    // Options that do not go together end the program as those do that cannot be read.
+    outcome.or_else(|error| error.downcast::<clap::Error>().map_or_else(Err, |error| error.exit()))
 }
 
 fn not_probed(error: anyhow::Error) -> ExitCode {

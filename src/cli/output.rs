@@ -58,6 +58,32 @@ impl Drop for OutputFile {
     }
 }
 
+/// Refuses options by which an output would overwrite an input or another output. Each has the name of its option.
+pub(crate) fn refuse_overwriting(
+    inputs: &[(&'static str, Option<&Path>)],
+    outputs: &[(&'static str, Option<&Path>)],
+) -> Result<(), clap::Error> {
+    let mut taken: Vec<_> = inputs.iter().filter_map(|(name, path)| Some((*name, file_of((*path)?)?))).collect();
+    for (name, path) in outputs {
+        let Some((path, file)) = path.and_then(|path| Some((path, file_of(path)?))) else { continue };
+        if let Some((other, _)) = taken.iter().find(|(_, other)| *other == file) {
+            let message = format!("{name} {} is the file of {other}, too: name another\n", path.display());
+            return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, message));
+        }
+        taken.push((name, file));
+    }
+    Ok(())
+}
+
+/// Where a file is, or would be; `None` of a device or a pipe.
+fn file_of(path: &Path) -> Option<PathBuf> {
+    if let Ok(file) = path.canonicalize() {
+        return file.is_file().then_some(file);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(folder.canonicalize().ok()?.join(path.file_name()?))
+}
+
 /// Prints to standard output, what would steer a terminal escaped. A reader that has seen enough (`| head`) is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     print_raw(&without_controls(text, &['\n', '\t']))
