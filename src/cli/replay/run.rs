@@ -74,7 +74,9 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
 
     let Replay { guard, tally, series, decisions, file, unknown_models, reserving, .. } = replay;
     if let (Some(mut plot), Some(series)) = (plot, series) {
-        plot.write(&draw(&format!("{file} against {}", args.policy.display()), &tally, &series)?)?;
+        let policy = args.policy.display().to_string();
+        let title = format!("{} against {}", plot::path_end(&file), plot::path_end(&policy));
+        plot.write(&draw(&title, &tally, &series)?)?;
         plot.finish()?;
     }
     if let Some(decisions) = decisions {

@@ -42,6 +42,7 @@ impl Report {
                 .collect(),
             models: models.map(|(name, totals)| JsonTotals::new(name.into(), totals)).collect(),
             scopes: scopes.take(TOP_SCOPES).map(|(name, totals)| JsonTotals::new(decoded(name), totals)).collect(),
+            scopes_left_out: self.tally.scopes().len().saturating_sub(TOP_SCOPES),
             elapsed_ms: u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
             decisions_per_second: self.decisions_per_second(),
         }
@@ -70,6 +71,8 @@ struct Json<'a> {
     busiest_hours: Vec<JsonHour>,
     models: Vec<JsonTotals<'a>>,
     scopes: Vec<JsonTotals<'a>>,
+    /// How many scopes there are beside those that are listed.
+    scopes_left_out: usize,
     elapsed_ms: u64,
     decisions_per_second: u64,
 }
