@@ -1,4 +1,4 @@
-//! How the columns of counters share a line: names give way, and numbers become short, but lose no leading digit.
+//! How columns share a line: names give way, and numbers become short, but lose no leading digit.
 
 use ratatui::layout::{Constraint, Rect};
 use ratatui::text::{Line, Text};
@@ -26,8 +26,27 @@ pub(super) fn table(rows: Vec<([String; 9], ratatui::style::Style)>, area: Rect)
     let widths = widths(rows.iter().map(|(cells, _)| cells), usize::from(area.width));
     let shown = rows.into_iter().map(|(cells, style)| Row::new(fitted(cells, &widths)).style(style));
     let header = Row::new(fitted(COLUMNS.map(str::to_owned), &widths)).style(ratatui::style::Modifier::BOLD);
-    let lengths = widths.map(|width| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX)));
-    Table::new(shown, lengths).header(header)
+    Table::new(shown, lengths(widths)).header(header)
+}
+
+/// A table of whatever begins with a name and its root, in this room: the root gives way first, and then the name.
+pub(super) fn names<const N: usize>(header: [&str; N], rows: Vec<[String; N]>, area: Rect) -> Table<'static> {
+    const KEPT: usize = 8;
+    let mut widths = header.map(str::len);
+    for (place, cell) in rows.iter().flat_map(|cells| cells.iter().enumerate()) {
+        widths[place] = widths[place].max(Line::raw(cell).width());
+    }
+    let room = usize::from(area.width).saturating_sub(N - 1);
+    for place in [1, 0] {
+        let over = widths.iter().sum::<usize>().saturating_sub(room);
+        widths[place] -= over.min(widths[place].saturating_sub(KEPT));
+    }
+    let header = Row::new(header.map(str::to_owned)).style(ratatui::style::Modifier::BOLD);
+    Table::new(rows.into_iter().map(Row::new), lengths(widths)).header(header)
+}
+
+fn lengths<const N: usize>(widths: [usize; N]) -> [Constraint; N] {
+    widths.map(|width| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX)))
 }
 
 /// How wide the columns are in a line of `room` cells.

@@ -75,6 +75,8 @@ pub(super) enum Tab {
     /// Everything that is counted.
     Counters,
     Holds,
+    /// Scopes that nothing is granted to, whether anything of them is counted or not.
+    Blocks,
 }
 
 /// What rows are sorted by.
@@ -87,8 +89,13 @@ pub(super) enum Sort {
 }
 
 impl Tab {
-    pub(super) const ALL: [(Self, &'static str); 4] =
-        [(Self::Spend, "spend"), (Self::Limits, "limits"), (Self::Counters, "counters"), (Self::Holds, "holds")];
+    pub(super) const ALL: [(Self, &'static str); 5] = [
+        (Self::Spend, "spend"),
+        (Self::Limits, "limits"),
+        (Self::Counters, "counters"),
+        (Self::Holds, "holds"),
+        (Self::Blocks, "blocks"),
+    ];
 
     pub(super) fn next(self) -> Self {
         let place = Self::ALL.iter().position(|(tab, _)| *tab == self).unwrap_or(0);
@@ -225,7 +232,7 @@ impl Snapshot {
             Tab::Spend => row.meter == Meter::COST,
             Tab::Limits => row.limit.is_some(),
             Tab::Counters => true,
-            Tab::Holds => false,
+            Tab::Holds | Tab::Blocks => false,
         };
         let mut rows: Vec<_> = self.counters.iter().filter(belongs).filter(|row| row.has(filter)).collect();
         // They come sorted by name, which stays where two are equal.
@@ -246,6 +253,17 @@ impl Snapshot {
         let has = |row: &&HoldRow| contains(&row.root, filter) || contains(&row.id, filter);
         let mut rows: Vec<_> = self.holds.iter().filter(has).collect();
         rows.sort_by_key(|row| Reverse(row.age));
+        if reversed {
+            rows.reverse();
+        }
+        rows
+    }
+
+    /// The blocked scopes, the next to end first.
+    pub(super) fn blocked(&self, reversed: bool, filter: &str) -> Vec<&BlockRow> {
+        let has = |row: &&BlockRow| contains(&row.root, filter) || contains(&row.scope, filter);
+        let mut rows: Vec<_> = self.blocks.iter().filter(has).collect();
+        rows.sort_by_key(|row| row.until_ms);
         if reversed {
             rows.reverse();
         }
