@@ -52,6 +52,19 @@ fn terraform_takes_the_module() {
 }
 
 #[test]
+fn what_the_readme_of_the_module_sets_is_a_variable_of_it() {
+    let module = deploy().join("terraform/elasticache");
+    let read = |name: &str| std::fs::read_to_string(module.join(name)).unwrap();
+    let (readme, variables) = (read("README.md"), read("variables.tf"));
+    let set = readme.lines().flat_map(|line| line.split('`')).filter_map(|part| part.split_once(" = "));
+    let names: Vec<_> = set.map(|(name, _)| name.trim()).filter(|name| *name != "source").collect();
+    assert!(names.contains(&"auth_token") && names.contains(&"auth_token_update_strategy"), "{names:?}");
+    for name in names {
+        assert!(variables.contains(&format!("variable \"{name}\" {{")), "{name} is no variable of the module");
+    }
+}
+
+#[test]
 fn compose_takes_both_profiles_and_insists_on_a_password() {
     let compose: (&str, &[&str]) = match run("docker", &["compose", "version"], deploy(), &[]) {
         Some(output) if output.status.success() => ("docker", &["compose"]),

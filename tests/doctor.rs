@@ -60,6 +60,28 @@ fn a_server_that_keeps_its_data_and_evicts_nothing_is_well() {
 }
 
 #[test]
+fn a_probe_that_could_not_ask_does_not_look_like_one_that_did() {
+    for command in ["health", "doctor"] {
+        for (args, told) in [
+            (&["--url", "redis://h:0"][..], "the URL is no Redis URL"),
+            (&["--url", "memory:"], "an embedded store starts empty"),
+            (&[], "which server?"),
+            (&["--wrong"], "unexpected argument '--wrong'"),
+        ] {
+            let mut program = cargo_bin_cmd!("costguard");
+            for name in ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST"] {
+                program.env_remove(name);
+            }
+            let output = program.arg(command).args(args).output().unwrap();
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.code() == Some(3) && output.stdout.is_empty(), "{:?}: {error}", output.status);
+            assert!(error.starts_with("error: ") && error.contains(told), "{error}");
+        }
+    }
+    cargo_bin_cmd!("costguard").args(["health", "--help"]).assert().success();
+}
+
+#[test]
 fn what_would_lose_budgets_is_a_warning_with_advice() {
     let server = Server::start_with(&["--maxmemory-policy", "allkeys-lru"]);
     tell(&server, &["SET", "app:cost:stray", "1"]);

@@ -207,6 +207,8 @@ fn scopes_and_amounts_come_from_options_and_columns() {
     let needs = failure(&folder.replay("log.csv", "", &["--model", "m", "--amount", "assessments=1"]));
     assert!(needs.contains("--scope team=@COLUMN"), "{needs}");
     let both = ["--model", "m", "--scope", "team=@squad", "--amount", "assessments=@done"];
+    let lost = failure(&folder.replay("log.csv", "", &[&both[..], &["--amount", "pages=5"]].concat()));
+    assert!(lost.contains("nothing here counts pages, so that amount would be lost"), "{lost}");
     let report = json(&folder.replay("log.csv", "", &both));
     assert_eq!((report["granted"].as_u64(), report["denied"].as_u64()), (Some(2), Some(1)));
     assert_eq!(report["limits"][1]["limit"], Value::Null);
@@ -221,6 +223,36 @@ fn a_plot_is_drawn_where_it_is_asked_for() {
     let svg = std::fs::read_to_string(plot).unwrap();
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
     assert!(svg.contains("user cost per day: at most 1.25, 5 denied"));
+}
+
+#[test]
+fn no_output_overwrites_an_input_or_another_output() {
+    let folder = Folder::new("1");
+    folder.write("log.csv", FOUR_CALLS);
+    std::fs::create_dir(folder.0.path().join("sub")).unwrap();
+    let detour = |name: &str| folder.path(&format!("sub/../{name}"));
+    for (more, told) in [
+        (["--plot", &folder.path("log.csv")].to_vec(), "is the file of LOG, too: name another"),
+        (["--decisions", &detour("policy.toml")].to_vec(), "is the file of --policy, too"),
+        (["--decisions", &detour("prices.json")].to_vec(), "is the file of --prices, too"),
+        (["--plot", &folder.path("new"), "--decisions", &detour("new")].to_vec(), "is the file of --plot, too"),
+    ] {
+        let before = std::fs::read_to_string(folder.path("log.csv")).unwrap();
+        let output = folder.replay("log.csv", "", &more);
+        assert!(stderr(&output).contains(told), "{}", stderr(&output));
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(std::fs::read_to_string(folder.path("log.csv")).unwrap(), before);
+    }
+    assert!(folder.replay("log.csv", "", &["--plot", "/dev/null", "--decisions", "/dev/null"]).status.success());
+}
+
+#[test]
+fn scopes_that_are_not_listed_are_counted() {
+    let folder = Folder::new("1");
+    let users: String = (0..13).map(|user| format!("1700000000,user{user},m,1,0\n")).collect();
+    folder.write("log.csv", &format!("ts,user,model,input_tokens,output_tokens\n{users}"));
+    let report = json(&folder.replay("log.csv", "", &[]));
+    assert_eq!((report["scopes"].as_array().unwrap().len(), &report["scopes_left_out"]), (10, &3.into()));
 }
 
 #[test]

@@ -255,6 +255,30 @@ async fn a_narrow_terminal_cuts_no_leading_digit_and_the_scope_last() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_narrow_terminal_shows_whole_ids_of_holds_and_every_block() {
+    let spent = spent().await;
+    // Nothing is counted of her.
+    spent.guard.block(&subject("dora"), "user", Duration::from_secs(1800)).await.unwrap();
+    let policy = Policy::from_toml(POLICY).unwrap();
+    let estimate = Amounts::cost("1.00".parse().unwrap()).requests(0);
+    let Decision::Granted(hold) = spent.guard.reserve(&policy, &subject("bob"), estimate).await.unwrap() else {
+        panic!("there is room for bob");
+    };
+    let url = spent.server.url();
+    let mut top = Terminal::of_width(80, &spent.args(&url, &[]));
+    let text = top.until_shown("2 scopes blocked");
+    assert!(text.contains("1 hold open") && text.contains(" UTC  all keys"), "{text}");
+    top.press("4");
+    let text = top.until_shown("by age");
+    assert!(hold.id().len() >= 32 && line(&text, hold.id()).contains("acme"), "{text}");
+    top.press("5");
+    let text = top.until_shown("by end");
+    let (dora, carol) = (text.find("user:dora").unwrap(), text.find("user:carol").unwrap());
+    assert!(dora < carol && line(&text, "user:dora").contains("acme"), "{text}");
+    hold.forget();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_look_is_an_object_for_programs() {
     let spent = spent().await;
     let look = spent.once(&[]);
@@ -361,5 +385,10 @@ fn a_pipe_is_no_terminal_and_a_server_that_is_away_is_an_error() {
     assert!(run(&["--url", "redis://127.0.0.1:1"]).contains("add --once for a single look"));
     assert!(run(&["--url", "redis://127.0.0.1:1", "--once"]).contains("127.0.0.1:1"));
     assert!(run(&["--json"]).contains("--once"));
+    let server = Server::start();
+    let mut admin = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    redis::cmd("ACL").arg(&["SETUSER", "app", "on", ">secret", "~*", "+@all", "-scan"]).exec(&mut admin).unwrap();
+    let refused = run(&["--url", &format!("redis://app:secret@{}", server.addr()), "--once"]);
+    assert_eq!(refused.to_lowercase().matches("no permissions").count(), 1, "{refused}");
     assert!(run(&["--url", "memory:", "--once"]).contains("name a server"));
 }

@@ -6,6 +6,8 @@ use anyhow::{bail, ensure};
 use costguard::model::Money;
 use costguard::{Amounts, Meter};
 
+use super::output::decoded;
+
 /// How much.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AmountArgs {
@@ -50,7 +52,7 @@ impl AmountArgs {
         }
         for (place, given) in amounts.iter().enumerate() {
             let twice = amounts[..place].iter().any(|other| other.meter == given.meter);
-            ensure!(!twice, "two amounts of {} are given; give their sum", given.meter);
+            ensure!(!twice, "two amounts of {} are given; give their sum", decoded(given.meter.as_str()));
         }
         Ok(amounts)
     }
@@ -64,19 +66,28 @@ pub(crate) fn amounts(given: Vec<AmountArg>) -> Amounts {
 /// An amount that nothing counts would be lost, and one that is missing would never fill its budget. `who` counts:
 /// `the policy limits`.
 pub(crate) fn check(counted: &[&Meter], given: &[Meter], who: &str) -> anyhow::Result<()> {
-    if let Some(meter) = given.iter().find(|meter| !counted.contains(meter)) {
-        bail!(
-            "nothing here counts {meter}, so that amount would be lost; leave it out, or add a limit on it to the policy"
-        );
-    }
+    given.iter().try_for_each(|meter| check_counted(counted, meter))?;
     let told = |meter: &Meter| given.contains(meter) || [Meter::REQUESTS, Meter::CONCURRENCY].contains(meter);
     match counted.iter().find(|meter| !told(meter)) {
         Some(meter) if **meter == Meter::COST => {
             bail!("{who} cost: give --cost DOLLARS (0 if there is none)")
         }
-        Some(meter) => bail!("{who} {meter}: give --amount {meter}=N (0 if there are none)"),
+        Some(meter) => {
+            let meter = decoded(meter.as_str());
+            bail!("{who} {meter}: give --amount {meter}=N (0 if there are none)")
+        }
         None => Ok(()),
     }
+}
+
+/// An amount that nothing counts would be lost.
+pub(crate) fn check_counted(counted: &[&Meter], given: &Meter) -> anyhow::Result<()> {
+    ensure!(
+        counted.contains(&given),
+        "nothing here counts {}, so that amount would be lost; leave it out, or add a limit on it to the policy",
+        decoded(given.as_str())
+    );
+    Ok(())
 }
 
 #[cfg(test)]

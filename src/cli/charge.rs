@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use anyhow::ensure;
-use costguard::{Decision, Denial, LimitState};
+use costguard::{Decision, Denial, LimitState, Policy};
 use serde::Serialize;
 
 use super::amounts::{AmountArgs, amounts, check};
 use super::output::{after, print, print_json};
-use super::states::{self, Block, JsonBlock, JsonState};
+use super::states::{self, Block, JsonBlock, JsonState, Standing};
 use super::target::TargetArgs;
 use super::time::people_duration;
 
@@ -120,10 +120,10 @@ pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
             return print_json(&Json {
                 store: guard.store().describe(),
                 root: target.whose.root()?,
-                ..outcome.to_json()
+                ..outcome.to_json(&policy)
             });
         }
-        print(&outcome.to_text(&target.whose.place(&guard)?)?)
+        print(&outcome.to_text(&target.whose.place(&guard)?, &policy)?)
     };
     after(&format!("it was {}", outcome.word()), show());
     Ok(if matches!(outcome, Outcome::Denied(_)) { ExitCode::from(DENIED) } else { ExitCode::SUCCESS })
@@ -150,22 +150,22 @@ impl Outcome {
         }
     }
 
-    fn to_json(&self) -> Json<'static> {
+    fn to_json(&self, policy: &Policy) -> Json<'static> {
         match self {
             Self::Done { word, limits, replayed } => {
-                Json { outcome: word, replayed: *replayed, limits: JsonState::all(limits), ..Json::default() }
+                Json { outcome: word, replayed: *replayed, limits: JsonState::all(limits, policy), ..Json::default() }
             }
             Self::Denied(denial) => {
                 let retry_after_ms =
                     denial.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
                 let blocked = JsonBlock::all(&Block::among(&denial.limits));
                 let denied = Some(JsonDenied { refused_by: refusing(denial), blocked, retry_after_ms });
-                Json { outcome: "denied", limits: JsonState::all(&denial.limits), denied, ..Json::default() }
+                Json { outcome: "denied", limits: JsonState::all(&denial.limits, policy), denied, ..Json::default() }
             }
         }
     }
 
-    fn to_text(&self, place: &str) -> anyhow::Result<String> {
+    fn to_text(&self, place: &str, policy: &Policy) -> anyhow::Result<String> {
         let (headline, limits) = match self {
             Self::Done { word, limits, replayed: false } => (format!("{word} on {place}"), limits),
             Self::Done { word, limits, replayed: true } => {
@@ -186,6 +186,7 @@ impl Outcome {
                 (format!("denied by {limits} on {place}; nothing was charged; {again}"), &denial.limits)
             }
         };
-        Ok(format!("{headline}\n\n{}", states::to_table(limits, &Block::among(limits))?))
+        let table = states::to_table(&Standing::all(limits, policy), &Block::among(limits))?;
+        Ok(format!("{headline}\n\n{table}"))
     }
 }

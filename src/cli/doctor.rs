@@ -38,8 +38,8 @@ const DENIED: &str = "local denied = {} \
 /// Look for what is wrong with a server, and say what to do; changes nothing
 ///
 /// Checks version, rights, eviction, persistence, clock, latency, and keys without a TTL; of a cluster on every primary.
-/// The exit code is 0 when all is well, 1 with warnings and 2 with problems.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -52,6 +52,13 @@ pub(crate) struct DoctorArgs {
     #[arg(long)]
     json: bool,
 }
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all is well
+  1  there are warnings
+  2  there are problems
+  3  an error: an option or a variable cannot be read, none names a server, or the answer cannot be printed";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -11,9 +11,8 @@ use super::output::{print, print_json};
 use super::target::ServerArgs;
 
 /// Tell whether a server serves, in 2 seconds at most; changes nothing
-///
-/// The exit code is 0 when it does, 1 when it is degraded and 2 when it does not answer.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct HealthArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -22,6 +21,13 @@ pub(crate) struct HealthArgs {
     #[arg(long)]
     json: bool,
 }
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it serves
+  1  it is degraded
+  2  it does not answer
+  3  an error: an option or a variable cannot be read, none names a server, or the answer cannot be printed";
 
 pub(crate) async fn run(args: HealthArgs) -> anyhow::Result<ExitCode> {
     // Lazy, so that a server that is away is an answer like others.

@@ -1,5 +1,6 @@
 //! `costguard hold`: one hold, by its id.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use super::amounts::{AmountArgs, amounts, check};
 use super::holds::JsonAmount;
-use super::output::{after, print, print_json, shown, table};
+use super::output::{after, decoded, print, print_json, shown, table};
 use super::target::SubjectArgs;
 use super::time::{people_time, rfc3339};
 
@@ -138,7 +139,7 @@ impl OneHold {
         if self.whose.under.json {
             let limits = settled.limits.iter().map(|limit| JsonSettledLimit {
                 counter: &limit.key,
-                meter: limit.meter.as_str(),
+                meter: decoded(limit.meter.as_str()),
                 limit: limit.limit,
                 charged: limit.amount,
                 used: limit.used,
@@ -220,7 +221,7 @@ struct JsonSettled<'a> {
 #[derive(Serialize)]
 struct JsonSettledLimit<'a> {
     counter: &'a str,
-    meter: &'a str,
+    meter: Cow<'a, str>,
     limit: Option<i64>,
     charged: i64,
     used: i64,

@@ -1,5 +1,6 @@
 //! `costguard holds`: the calls that hold room.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use comfy_table::CellAlignment;
 use costguard::ops::{HeldAmount, OpenHold, OpenHolds};
 use serde::Serialize;
 
-use super::output::{print, print_json, shown, table};
+use super::output::{decoded, print, print_json, readable, shown, table};
 use super::target::SubjectArgs;
 use super::time::{people_duration, rfc3339};
 
@@ -56,7 +57,7 @@ struct JsonHold<'a> {
 #[derive(Serialize)]
 pub(super) struct JsonAmount<'a> {
     counter: &'a str,
-    meter: &'a str,
+    meter: Cow<'a, str>,
     amount: i64,
     limit: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,7 +121,9 @@ fn held(amounts: &[HeldAmount]) -> String {
             None => meters.push((held, held.amount)),
         }
     }
-    let words = meters.iter().map(|(held, most)| format!("{} {}", held.meter.format_amount(*most), held.meter));
+    let words = meters
+        .iter()
+        .map(|(held, most)| format!("{} {}", held.meter.format_amount(*most), readable(held.meter.as_str())));
     words.collect::<Vec<_>>().join(", ")
 }
 
@@ -145,6 +148,6 @@ impl<'a> JsonHold<'a> {
 impl<'a> JsonAmount<'a> {
     pub(super) fn new(held: &'a HeldAmount) -> Self {
         let HeldAmount { key, meter, amount, limit, charged } = held;
-        Self { counter: key, meter: meter.as_str(), amount: *amount, limit: *limit, charged: *charged }
+        Self { counter: key, meter: decoded(meter.as_str()), amount: *amount, limit: *limit, charged: *charged }
     }
 }

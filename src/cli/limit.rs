@@ -5,6 +5,7 @@ use costguard::model::GLOBAL;
 use costguard::ops::RuleKind;
 use costguard::{Counter, Meter, Subject, Window};
 
+use super::output::decoded;
 use super::rules::{EndArgs, RuleArgs, list, of_scope, parse_scope, subject_with};
 use super::target::{RootArgs, ScopeArg};
 
@@ -90,7 +91,8 @@ pub(crate) async fn run(args: LimitArgs) -> anyhow::Result<()> {
             let guard = of.under.guard().await?;
             end.end(guard.set_limit(&subject, &counter, limit), of.under.at)?.await?;
             let most = counter.meter().format_amount(limit);
-            of.report(&guard, "set", &format!("has {most} of {} per {}", counter.meter(), counter.window())).await;
+            let meter = decoded(counter.meter().as_str());
+            of.report(&guard, "set", &format!("has {most} of {meter} per {}", counter.window())).await;
             Ok(())
         }
         Command::Show { scope, under } => show(scope, &under).await,
@@ -102,11 +104,12 @@ pub(crate) async fn run(args: LimitArgs) -> anyhow::Result<()> {
             let rule = guard.clear_limit(&subject, &counter);
             of.under.at.into_iter().fold(rule, |rule, at| rule.at(at)).await?;
             if !was_set {
-                let (meter, window) = (counter.meter(), counter.window());
+                let (meter, window) = (decoded(counter.meter().as_str()), counter.window());
                 let words = format!("had no other limit of {meter} per {window}; what is in force under this root");
                 return of.report_nothing(&guard, &words).await;
             }
-            let words = format!("has what policies say of {} per {}", counter.meter(), counter.window());
+            let meter = decoded(counter.meter().as_str());
+            let words = format!("has what policies say of {meter} per {}", counter.window());
             of.report(&guard, "cleared", &words).await;
             Ok(())
         }

@@ -52,11 +52,21 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
+/// The subcommands whose exit code says how a server is, and the code that says nothing of it: they could not ask.
+const PROBES: [&str; 2] = ["health", "doctor"];
+const NOT_PROBED: u8 = 3;
+
 /// Parses the command line and does what it says.
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Err(error) if error.use_stderr() && std::env::args().nth(1).is_some_and(|name| PROBES.contains(&&*name)) => {
+            error.print()?;
+            return Ok(ExitCode::from(NOT_PROBED));
+        }
+        parsed => parsed.unwrap_or_else(|error| error.exit()),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match cli.command {
             Command::Replay(args) => replay::run(args).await.map(done),
             Command::Charge(args) => charge::run(args).await,
@@ -69,11 +79,17 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
             Command::Block(args) => block::block(args).await.map(done),
             Command::Unblock(args) => block::unblock(args).await.map(done),
             Command::Scripts(args) => scripts::run(args).await.map(done),
-            Command::Health(args) => health::run(args).await,
-            Command::Doctor(args) => doctor::run(args).await,
+            Command::Health(args) => Ok(health::run(args).await.unwrap_or_else(not_probed)),
+            Command::Doctor(args) => Ok(doctor::run(args).await.unwrap_or_else(not_probed)),
             Command::Bench(args) => bench::run(args).await.map(done),
         }
-    })
+    });
+    // Options that do not go together end the program as those do that cannot be read.
+    outcome.or_else(|error| error.downcast::<clap::Error>().map_or_else(Err, |error| error.exit()))
+}
+
+fn not_probed(error: anyhow::Error) -> ExitCode {
+    crate::failed(&error, ExitCode::from(NOT_PROBED))
 }
 
 fn done((): ()) -> ExitCode {

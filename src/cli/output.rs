@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
+use percent_encoding::percent_decode_str;
 
 /// Columns apart by space, the header by a rule: reads well and copies well.
 const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
@@ -57,9 +58,45 @@ impl Drop for OutputFile {
     }
 }
 
+/// Refuses options by which an output would overwrite an input or another output. Each has the name of its option.
+pub(crate) fn refuse_overwriting(
+    inputs: &[(&'static str, Option<&Path>)],
+    outputs: &[(&'static str, Option<&Path>)],
+) -> Result<(), clap::Error> {
+    let mut taken: Vec<_> = inputs.iter().filter_map(|(name, path)| Some((*name, file_of((*path)?)?))).collect();
+    for (name, path) in outputs {
+        let Some((path, file)) = path.and_then(|path| Some((path, file_of(path)?))) else { continue };
+        if let Some((other, _)) = taken.iter().find(|(_, other)| *other == file) {
+            let message = format!("{name} {} is the file of {other}, too: name another\n", path.display());
+            return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, message));
+        }
+        taken.push((name, file));
+    }
+    Ok(())
+}
+
+/// Where a file is, or would be; `None` of a device or a pipe.
+fn file_of(path: &Path) -> Option<PathBuf> {
+    if let Ok(file) = path.canonicalize() {
+        return file.is_file().then_some(file);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(folder.canonicalize().ok()?.join(path.file_name()?))
+}
+
 /// Prints to standard output, what would steer a terminal escaped. A reader that has seen enough (`| head`) is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     print_raw(&without_controls(text, &['\n', '\t']))
+}
+
+/// A name as options take it: in keys, and so in the library's scopes, meters and counters, it is percent-encoded.
+pub(crate) fn decoded(name: &str) -> Cow<'_, str> {
+    percent_decode_str(name).decode_utf8_lossy()
+}
+
+/// The same within a line.
+pub(crate) fn readable(name: &str) -> String {
+    shown(&decoded(name)).into_owned()
 }
 
 /// A name of somebody else's within a line.

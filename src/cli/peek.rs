@@ -41,8 +41,9 @@ pub(crate) async fn run(args: PeekArgs) -> anyhow::Result<()> {
     let blocks = target.blocks(&guard, &subject).await?;
     if target.whose.under.json {
         let store = guard.store().describe();
-        let (limits, blocked) = (JsonState::all(&limits), JsonBlock::all(&blocks));
+        let (limits, blocked) = (JsonState::all(&limits, &policy), JsonBlock::all(&blocks));
         return print_json(&Json { store, root: target.whose.root()?, limits, blocked });
     }
-    print(&format!("on {}\n\n{}", target.whose.place(&guard)?, states::to_table(&limits, &blocks)?))
+    let limits = states::to_table(&target.standings(&limits, &policy), &blocks)?;
+    print(&format!("on {}\n\n{limits}", target.whose.place(&guard)?))
 }

@@ -1,5 +1,6 @@
 //! What `limit`, `block` and `unblock` share: whom a rule concerns, until when, and the list of those in force.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -9,7 +10,7 @@ use costguard::ops::{Rule, RuleKind, SetRule};
 use costguard::{CostGuard, Subject};
 use serde::Serialize;
 
-use super::output::{after, print, print_json, shown, table};
+use super::output::{after, decoded, print, print_json, readable, shown, table};
 use super::target::{RootArgs, ScopeArg, parse_time};
 use super::time::{parse_duration_ms, people_duration, people_time, rfc3339};
 
@@ -148,10 +149,10 @@ struct Json<'a> {
 /// A limit has a counter and is in the meter's unit; a block has neither.
 #[derive(Serialize)]
 struct JsonRule<'a> {
-    scope: String,
+    scope: Cow<'a, str>,
     rule: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    meter: Option<&'a str>,
+    meter: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     per: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,13 +162,13 @@ struct JsonRule<'a> {
 
 impl<'a> JsonRule<'a> {
     fn new(rule: &'a Rule) -> Self {
-        let (scope, until) = (rule.scope.to_string(), rfc3339(rule.until_ms));
+        let (scope, until) = (decoded(rule.scope.as_str()), rfc3339(rule.until_ms));
         match &rule.kind {
             RuleKind::Block => Self { scope, rule: "block", meter: None, per: None, limit: None, until },
             RuleKind::Limit { counter, limit } => Self {
                 scope,
                 rule: "limit",
-                meter: Some(counter.meter().as_str()),
+                meter: Some(decoded(counter.meter().as_str())),
                 per: Some(counter.window().to_string()),
                 limit: Some(*limit),
                 until,
@@ -196,12 +197,12 @@ pub(crate) fn list(
             RuleKind::Block => "blocked".to_owned(),
             RuleKind::Limit { counter, limit } => {
                 let limit = counter.meter().format_amount(*limit);
-                format!("{} per {} at most {limit}", counter.meter(), counter.window())
+                format!("{} per {} at most {limit}", readable(counter.meter().as_str()), counter.window())
             }
         };
         let left = u64::try_from(rule.until_ms - now_ms).unwrap_or(0);
         rows.add_row([
-            rule.scope.to_string(),
+            readable(rule.scope.as_str()),
             what,
             people_time(rule.until_ms),
             people_duration(Duration::from_millis(left)),

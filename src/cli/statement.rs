@@ -7,7 +7,7 @@ use costguard::ops::StatementLine;
 use serde::Serialize;
 
 use super::output::{print, print_json, table};
-use super::states::{self, Block, JsonBlock, JsonState};
+use super::states::{self, Block, JsonBlock, JsonState, Standing};
 use super::target::TargetArgs;
 use super::time::{people_time, rfc3339};
 
@@ -61,33 +61,32 @@ pub(crate) async fn run(args: StatementArgs) -> anyhow::Result<()> {
     }
     let lines = statement.await?;
     let blocks = target.blocks(&guard, &subject).await?;
+    let standings = target.standings(lines.iter().map(|line| &line.state), &policy);
     if whose.under.json {
-        let limits = lines.iter().map(JsonLine::new).collect();
+        let limits = lines.iter().zip(standings).map(JsonLine::new).collect();
         let blocked = JsonBlock::all(&blocks);
         return print_json(&Json { store: guard.store().describe(), root: whose.root()?, limits, blocked });
     }
-    print(&format!("on {}\n\n{}", whose.place(&guard)?, to_table(&lines, &blocks)?))
+    print(&format!("on {}\n\n{}", whose.place(&guard)?, to_table(&lines, &standings, &blocks)?))
 }
 
-fn to_table(lines: &[StatementLine], blocks: &[Block]) -> Result<String, std::fmt::Error> {
+fn to_table(lines: &[StatementLine], standings: &[Standing<'_>], blocks: &[Block]) -> Result<String, std::fmt::Error> {
     let mut limits = table(&["limit", "at most", "spent", "held", "free", "starts over (UTC)"]);
     let mut frees = table(&["held of", "amount", "free by (UTC)"]);
-    for StatementLine { state, frees: buckets } in lines {
-        let amount = |amount: Option<i64>| amount.map_or_else(|| "-".to_owned(), |n| state.meter.format_amount(n));
+    for (StatementLine { state, frees: buckets }, standing) in lines.iter().zip(standings) {
         limits.add_row([
-            states::name(state),
-            states::at_most(&state.meter, state.limit, state.own_burst()),
-            amount(Some(state.used)),
-            amount(Some(state.held)),
-            amount(state.remaining()),
+            standing.name(),
+            standing.at_most(),
+            standing.amount(Some(state.used)),
+            standing.amount(Some(state.held)),
+            standing.amount(standing.remaining()),
             state.resets_at().map_or_else(|| "never".to_owned(), |at| people_time(at.timestamp_millis())),
         ]);
         for (at_ms, held) in buckets {
-            frees.add_row([states::name(state), amount(Some(*held)), people_time(*at_ms)]);
+            frees.add_row([standing.name(), standing.amount(Some(*held)), people_time(*at_ms)]);
         }
     }
-    let remarks = states::remarks(lines.iter().map(|line| &line.state))?;
-    let mut text = format!("{limits}\n{remarks}{}", states::block_lines(blocks));
+    let mut text = format!("{limits}\n{}{}", states::remarks(standings)?, states::block_lines(blocks));
     if frees.row_count() > 0 {
         write!(text, "\n{frees}")?;
     }
@@ -95,8 +94,8 @@ fn to_table(lines: &[StatementLine], blocks: &[Block]) -> Result<String, std::fm
 }
 
 impl JsonLine {
-    fn new(line: &StatementLine) -> Self {
+    fn new((line, standing): (&StatementLine, Standing<'_>)) -> Self {
         let frees = line.frees.iter().map(|(at_ms, amount)| JsonFrees { at: rfc3339(*at_ms), amount: *amount });
-        Self { state: JsonState::new(&line.state), frees: frees.collect() }
+        Self { state: JsonState::new(&standing), frees: frees.collect() }
     }
 }

@@ -9,10 +9,10 @@ use chrono::{DateTime, Utc};
 use costguard::model::GLOBAL;
 use costguard::ops::{Peek, Rule, RuleKind};
 use costguard::store::redis::RedisConfig;
-use costguard::{CostGuard, Counter, Limit, Meter, Policy, Subject, Window};
+use costguard::{CostGuard, Counter, Limit, LimitState, Meter, Policy, Subject, Window};
 
 use super::output::shown;
-use super::states::Block;
+use super::states::{Block, Standing};
 use super::time::{parse_time_ms, people_time};
 
 /// What names a server when `--url` does not, in this order.
@@ -96,6 +96,9 @@ pub(crate) struct SubjectArgs {
     scopes: Vec<ScopeArg>,
 
     /// Keys without kind and hash tag, like cost:alice:2026-02-01; takes one scope
+    ///
+    /// A policy counts cost in billionths of a dollar there as everywhere, but under such keys others count, too, as the daily
+    /// guard does in cents. So without a policy amounts are shown as they are stored.
     #[arg(long, conflicts_with = "root")]
     plain: bool,
 
@@ -166,6 +169,19 @@ impl TargetArgs {
         };
         let blocks = self.whose.under.rules(guard, subject).await?.into_iter().filter(ours);
         Ok(blocks.map(|rule| Block { scope: rule.scope, until_ms: rule.until_ms }).collect())
+    }
+
+    /// Where the limits stand, to be shown. Only a policy tells in what a plain counter counts.
+    pub(crate) fn standings<'a>(
+        &self,
+        states: impl IntoIterator<Item = &'a LimitState>,
+        policy: &'a Policy,
+    ) -> Vec<Standing<'a>> {
+        let mut standings = Standing::all(states, policy);
+        for standing in &mut standings {
+            standing.is_bare = self.whose.plain && self.policy.is_none();
+        }
+        standings
     }
 
     /// Whether it is the amounts that say what is counted: there is neither a policy nor a meter.

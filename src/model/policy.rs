@@ -21,6 +21,9 @@ const MAX_LOG: i64 = 1000;
 /// How many requests times microseconds of its period a rate can count: Lua numbers are exact to 2^53.
 const MAX_PARTS: i128 = 9_000_000_000_000_000;
 
+/// What is said of a rate that lets nothing through.
+const NOTHING: &str = "is a rate of nothing; give 1 or more, or block the scope";
+
 /// Which counter: what is counted, against which kind of scope, over which window.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Counter {
@@ -278,55 +281,80 @@ impl Limit {
         limit
     }
 
-    pub(super) fn check(&self) -> Result<()> {
-        let fail = |what: &str| Err(Error::invalid(format!("the limit on {} {what}", self.counter)));
+    fn check(&self) -> Result<()> {
+        self.fault().map_or(Ok(()), |fault| Err(fault.error(&self.counter)))
+    }
+
+    /// What is wrong with it.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        let fault = |field, what| Some(Fault { field, what });
         let per = self.counter.window.per();
         let is_rate = per.rate_period().is_some();
         let Some(limit) = self.limit else {
             return match (is_rate, per) {
-                (true, _) => fail("is a rate without a number; say how many"),
-                (_, Per::Open) => fail("needs a number; say how many may be open at once"),
-                _ if !self.warn_at.is_empty() => fail("has warnings but nothing to warn about; give it a number"),
-                _ if self.overdraft != 0 || self.mode == Mode::Shadow => fail("only counts; give it a number"),
-                _ => Ok(()),
+                (true, _) => fault("limit", "is a rate without a number; say how many"),
+                (_, Per::Open) => fault("limit", "needs a number; say how many may be open at once"),
+                _ if !self.warn_at.is_empty() => {
+                    fault("warn_at", "has warnings but nothing to warn about; give it a number")
+                }
+                _ if self.overdraft != 0 => fault("overdraft", "only counts; give it a number"),
+                _ if self.mode == Mode::Shadow => fault("mode", "only counts; give it a number"),
+                _ => None,
             };
         };
         if limit < 0 {
-            return fail("is negative; write 0 to refuse everything, or leave the limit out");
+            return fault("limit", "is negative; write 0 to refuse everything, or leave the limit out");
         }
         if self.overdraft < 0 || limit.checked_add(self.overdraft).is_none() {
-            return fail("has an overdraft that is negative or leaves the 64-bit range");
+            return fault("overdraft", "has an overdraft that is negative or leaves the 64-bit range");
         }
         if !is_rate {
-            return if self.burst.is_some() { fail("has a burst, which only a rate has") } else { Ok(()) };
+            return self.burst.and_then(|_| fault("burst", "has a burst, which only a rate has"));
         }
-        let burst = self.burst.unwrap_or(limit);
         match per {
-            _ if limit == 0 || burst < 1 => fail("is a rate of nothing; give 1 or more, or block the scope"),
-            _ if !self.warn_at.is_empty() || self.overdraft != 0 => {
-                fail("is a rate, which has no warnings and no overdraft; leave them out")
-            }
+            _ if limit == 0 => fault("limit", NOTHING),
+            _ if self.burst.is_some_and(|burst| burst < 1) => fault("burst", NOTHING),
+            _ if !self.warn_at.is_empty() => fault("warn_at", "is a rate, which has no warnings; leave them out"),
+            _ if self.overdraft != 0 => fault("overdraft", "is a rate, which has no overdraft; leave it out"),
             Per::Sliding(_) | Per::Log(_) if self.burst.is_some() => {
-                fail("has a burst, which a sliding window has not")
+                fault("burst", "has a burst, which a sliding window has not")
             }
-            _ => Self::check_rate(&self.counter, limit, self.burst),
+            _ => Self::rate_fault(&self.counter, limit, self.burst),
         }
     }
 
-    /// Whether the scripts can count to it, where it is a rate: of a policy's, and of an override's.
-    pub(crate) fn check_rate(counter: &Counter, limit: i64, burst: Option<i64>) -> Result<()> {
-        let fail = |what: &str| Err(Error::invalid(format!("the limit on {counter} {what}")));
+    /// Whether the scripts can count to it, where it is a rate: of an override's.
+    pub(crate) fn check_rate(counter: &Counter, limit: i64) -> Result<()> {
+        Self::rate_fault(counter, limit, None).map_or(Ok(()), |fault| Err(fault.error(counter)))
+    }
+
+    fn rate_fault(counter: &Counter, limit: i64, burst: Option<i64>) -> Option<Fault> {
         let per = counter.window.per();
-        let most = burst.map_or(limit, |burst| burst.max(limit));
-        match per.rate_period() {
-            Some(_) if matches!(per, Per::Log(_)) && limit > MAX_LOG => {
-                fail("keeps the time of each request, for up to 1,000; use a sliding window for more")
+        let (field, most) = burst.filter(|burst| *burst > limit).map_or(("limit", limit), |burst| ("burst", burst));
+        let what = match per.rate_period()? {
+            _ if matches!(per, Per::Log(_)) && limit > MAX_LOG => {
+                "keeps the time of each request, for up to 1,000; use a sliding window for more"
             }
-            Some(period) if i128::from(most) * i128::from(period.us()) > MAX_PARTS => {
-                fail("is too large for its period to be kept exactly; use a fixed window")
+            period if i128::from(most) * i128::from(period.us()) > MAX_PARTS => {
+                "is too large for its period to be kept exactly; use a fixed window"
             }
-            _ => Ok(()),
-        }
+            _ => return None,
+        };
+        Some(Fault { field, what })
+    }
+}
+
+/// What is wrong with a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The field of a policy's file: of the number `limit`, whatever it is called there.
+    pub(super) field: &'static str,
+    what: &'static str,
+}
+
+impl Fault {
+    pub(super) fn error(&self, counter: &Counter) -> Error {
+        Error::invalid(format!("the limit on {counter} {}", self.what))
     }
 }
 
@@ -364,21 +392,26 @@ impl Policy {
     /// `Invalid` when there are none or more than [`MAX_LIMITS`], when one is negative, or when two use one counter.
     pub fn new(limits: impl IntoIterator<Item = Limit>) -> Result<Self> {
         let limits: Vec<_> = limits.into_iter().collect();
+        limits.iter().try_for_each(Limit::check)?;
+        match Self::excess(&limits) {
+            Some((_, error)) => Err(error),
+            None => Ok(Self { limits: limits.into() }),
+        }
+    }
+
+    /// The first limit that is one too many, by its place, and why; none are too few.
+    pub(super) fn excess(limits: &[Limit]) -> Option<(usize, Error)> {
         if limits.is_empty() || limits.len() > MAX_LIMITS {
-            return Err(Error::invalid(format!("a policy has 1 to {MAX_LIMITS} limits, this one {}", limits.len())));
+            let error = format!("a policy has 1 to {MAX_LIMITS} limits, this one {}", limits.len());
+            return Some((MAX_LIMITS.min(limits.len()), Error::invalid(error)));
         }
-        for (place, limit) in limits.iter().enumerate() {
-            limit.check()?;
-            if let Some(first) = limits[..place].iter().position(|other| other.counter == limit.counter) {
-                return Err(Error::invalid(format!(
-                    "limits {} and {} both count {}; keep the smaller one",
-                    first + 1,
-                    place + 1,
-                    limit.counter
-                )));
-            }
-        }
-        Ok(Self { limits: limits.into() })
+        limits.iter().enumerate().find_map(|(place, limit)| {
+            let first = limits[..place].iter().position(|other| other.counter == limit.counter)?;
+            let (first, second) = (first + 1, place + 1);
+            let counter = &limit.counter;
+            let error = format!("limits {first} and {second} both count {counter}; keep the smaller one");
+            Some((place, Error::invalid(error)))
+        })
     }
 
     /// The same with a share of each limit.

@@ -101,6 +101,15 @@ fn costguards_own_url_takes_a_password_that_is_nobody_elses() {
     }
 }
 
+#[test]
+fn a_first_pause_above_the_longest_names_both_variables() {
+    let err = from_vars(&[("REDIS_URL", "redis://h"), ("COSTGUARD_RECONNECT_BASE", "50")]).unwrap_err().to_string();
+    assert!(
+        err.contains("COSTGUARD_RECONNECT_BASE") && err.contains("(50s), is above COSTGUARD_RECONNECT_MAX (30s)"),
+        "{err}"
+    );
+}
+
 #[tokio::test]
 async fn nothing_set_is_an_error_that_says_what_to_set_and_memory_is_asked_for_by_name() {
     let err = from_vars(&[]).unwrap_err();

@@ -70,8 +70,7 @@ resource "aws_elasticache_replication_group" "this" {
   at_rest_encryption_enabled = true
   transit_encryption_enabled = true
   auth_token                 = var.auth_token
-  # The old password works beside the new one until it is changed again or SET: rotate, roll the services, then set.
-  auth_token_update_strategy = "ROTATE"
+  auth_token_update_strategy = var.auth_token_update_strategy
 
   snapshot_retention_limit = var.snapshot_retention_days
   apply_immediately        = true

@@ -59,6 +59,18 @@ variable "auth_token" {
   }
 }
 
+# After ROTATE the old password works beside the new one, until it is changed again or SET.
+variable "auth_token_update_strategy" {
+  description = "What a new auth_token does: ROTATE adds it to the old one, SET ends the old one. Rotate, roll the services, then set."
+  type        = string
+  default     = "ROTATE"
+
+  validation {
+    condition     = contains(["ROTATE", "SET"], var.auth_token_update_strategy)
+    error_message = "ROTATE or SET."
+  }
+}
+
 variable "subnet_ids" {
   description = "Private subnets, in two zones at least."
   type        = list(string)

@@ -1,31 +1,41 @@
 //! A picture of a replay: for each limit, how full it was over time and which calls it refused.
 
+use std::collections::HashMap;
+
 use chrono::DateTime;
-use costguard::Meter;
 use costguard::model::Per;
+use costguard::{Meter, Scope};
 use plotters::coord::Shift;
 use plotters::coord::combinators::BindKeyPoints as _;
 use plotters::prelude::*;
 
 use super::series::LimitSeries;
 use super::tally::LimitTally;
+use crate::cli::output::readable;
 
 const WIDTH: u32 = 1100;
 const TITLE_HEIGHT: u32 = 50;
 const PANEL_HEIGHT: u32 = 290;
 const LEGEND_WIDTH: u32 = 180;
+/// Of a line about the limits that are not shown.
+const MORE_HEIGHT: u32 = 30;
+/// The most characters of a path in the title.
+const PATH_ROOM: usize = 40;
 /// The most limits and scopes shown: those that refused, or held, the most.
 const MAX_PANELS: usize = 8;
 const MAX_SCOPES: usize = 5;
 const DENIED: RGBColor = RGBColor(200, 30, 30);
 const WARNED: RGBColor = RGBColor(120, 94, 0);
-/// Colours that stay apart for colour-blind eyes (Okabe and Ito, 2008).
-const COLOURS: [RGBColor; MAX_SCOPES] = [
+/// Colours that stay apart for colour-blind eyes (Okabe and Ito, 2008; the last two Tol's, 2021).
+const COLOURS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(230, 159, 0),
     RGBColor(0, 158, 115),
     RGBColor(204, 121, 167),
     RGBColor(86, 180, 233),
+    RGBColor(0, 0, 0),
+    RGBColor(153, 153, 51),
+    RGBColor(136, 34, 85),
 ];
 const FONT: &str = "sans-serif";
 
@@ -41,16 +51,24 @@ pub(crate) fn draw(title: &str, panels: &[Panel<'_>], from_ms: i64, until_ms: i6
     shown.sort_by_key(|panel| std::cmp::Reverse(panel.tally.binding.calls));
     shown.truncate(MAX_PANELS);
     let rows = u32::try_from(shown.len().max(1))?;
+    let left_out = panels.len() - shown.len();
+    let head_height = TITLE_HEIGHT + if left_out > 0 { MORE_HEIGHT } else { 0 };
     let mut svg = String::new();
     {
-        let root = SVGBackend::with_string(&mut svg, (WIDTH, TITLE_HEIGHT + rows * PANEL_HEIGHT)).into_drawing_area();
+        let root = SVGBackend::with_string(&mut svg, (WIDTH, head_height + rows * PANEL_HEIGHT)).into_drawing_area();
         root.fill(&WHITE).map_err(cannot_draw)?;
-        let root = root.titled(title, (FONT, 20)).map_err(cannot_draw)?;
+        let mut root = root.titled(title, (FONT, 20)).map_err(cannot_draw)?;
+        if left_out > 0 {
+            let limits = if left_out == 1 { "limit" } else { "limits" };
+            let more = format!("the {MAX_PANELS} limits that refused most, and {left_out} {limits} more");
+            root = root.titled(&more, (FONT, 14)).map_err(cannot_draw)?;
+        }
         let areas = root.split_evenly((shown.len().max(1), 1));
         // A log of one instant still gets an axis.
         let until_ms = until_ms.max(from_ms.saturating_add(1000));
+        let colours = colours(&shown);
         for (area, panel) in areas.iter().zip(shown) {
-            draw_panel(area, panel, from_ms, until_ms).map_err(cannot_draw)?;
+            draw_panel(area, panel, &colours, from_ms, until_ms).map_err(cannot_draw)?;
         }
         root.present().map_err(cannot_draw)?;
     }
@@ -64,7 +82,34 @@ fn cannot_draw(error: impl std::fmt::Display) -> anyhow::Error {
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type DrawResult<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
-fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i64) -> DrawResult<'a> {
+type Colours<'a> = HashMap<&'a Scope, RGBColor>;
+
+/// A colour for each scope that is drawn, the same in all panels: one that no other has, or if all are taken the one that fewest
+/// have, and none of this panel.
+fn colours<'a>(panels: &[&Panel<'a>]) -> Colours<'a> {
+    let mut colours = Colours::new();
+    for panel in panels {
+        let drawn: Vec<_> = panel.series.fullest().into_iter().map(|(scope, _)| scope).take(MAX_SCOPES).collect();
+        for scope in &drawn {
+            let times = |colour: &RGBColor| {
+                let beside = drawn.iter().filter(|other| colours.get(*other) == Some(colour)).count();
+                (beside, colours.values().filter(|other| *other == colour).count())
+            };
+            if let (false, Some(colour)) = (colours.contains_key(scope), COLOURS.into_iter().min_by_key(times)) {
+                colours.insert(scope, colour);
+            }
+        }
+    }
+    colours
+}
+
+fn draw_panel<'a>(
+    area: &Area<'a>,
+    panel: &Panel<'_>,
+    colours: &Colours<'_>,
+    from_ms: i64,
+    until_ms: i64,
+) -> DrawResult<'a> {
     let Panel { tally, series } = panel;
     let (counter, limit) = (tally.limit.counter(), tally.refuses_from());
     let is_rate = counter.window().per().rate_period().is_some();
@@ -76,7 +121,8 @@ fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i6
     };
     let refused = if tally.limit.is_shadow() { "would be denied" } else { "denied" };
     let caption = format!("{}: {at_most}, {} {refused}", tally.name(), tally.binding.calls);
-    let unit = if *counter.meter() == Meter::COST { "USD" } else { counter.meter().as_str() };
+    let meter = counter.meter();
+    let unit = if *meter == Meter::COST { "USD".to_owned() } else { readable(meter.as_str()) };
     let unit = match counter.window().per() {
         Per::Open => "calls open at once".to_owned(),
         Per::Rate(_) => format!("{unit} in the bucket"),
@@ -105,11 +151,11 @@ fn draw_panel<'a>(area: &Area<'a>, panel: &Panel<'_>, from_ms: i64, until_ms: i6
         .draw()?;
 
     let mut marks: Vec<(Mark, String)> = Vec::new();
-    let mut scopes: Vec<_> = series.scopes.iter().collect();
-    scopes.sort_by_key(|(_, series)| std::cmp::Reverse(series.peak()));
-    for ((scope, series), colour) in scopes.iter().zip(COLOURS) {
+    let scopes = series.fullest();
+    for (scope, series) in scopes.iter().take(MAX_SCOPES) {
+        let Some(&colour) = colours.get(scope) else { continue };
         chart.draw_series(LineSeries::new(series.steps(until_ms, is_rate), colour.stroke_width(2)))?;
-        marks.push((Mark::Line(colour), shortened(scope.as_str())));
+        marks.push((Mark::Line(colour), shortened(&readable(scope.as_str()))));
     }
     if scopes.len() > MAX_SCOPES {
         marks.push((Mark::Nothing, format!("and {} more", scopes.len() - MAX_SCOPES)));
@@ -161,6 +207,15 @@ fn draw_legend<'a>(area: &Area<'a>, marks: &[(Mark, String)]) -> DrawResult<'a> 
         y += 20;
     }
     Ok(())
+}
+
+/// A path for the title: its end, which tells files apart, where it is long.
+pub(crate) fn path_end(path: &str) -> String {
+    let beyond = path.chars().count().saturating_sub(PATH_ROOM);
+    if beyond == 0 {
+        return path.to_owned();
+    }
+    ['…'].into_iter().chain(path.chars().skip(beyond + 1)).collect()
 }
 
 /// A scope's name, cut to what the legend has room for.
@@ -225,11 +280,11 @@ fn tick_text(at_ms: i64, format: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::series::{LimitSeries, record};
+    use super::super::series::{Level, LimitSeries, record};
     use costguard::{Limit, LimitState, Meter, Money, Policy, Subject, Window};
 
     use super::super::tally::{LimitTally, Outcome, Tally};
-    use super::{Panel, draw, time_ticks};
+    use super::{Panel, colours, draw, path_end, time_ticks};
 
     const HOUR_MS: i64 = 3_600_000;
     const FROM_MS: i64 = 1_767_225_600_000;
@@ -294,6 +349,47 @@ mod tests {
         ] {
             assert!(svg.contains(part), "{part:?} is not in the plot");
         }
+    }
+
+    #[test]
+    fn a_scope_has_one_colour_in_all_panels_and_no_other_one_of_a_panel_has_it() {
+        let scope = |user: &str| Subject::new("r").scope("user", user).scope_of("user").expect("scope");
+        let of_users = |users: &[&str]| {
+            let mut series = LimitSeries::default();
+            for (place, user) in users.iter().enumerate() {
+                let used = 100 - i64::try_from(place).expect("few");
+                series.scopes.entry(scope(user)).or_default().add(Level { at_ms: 0, used, window_end_ms: 1 });
+            }
+            series
+        };
+        let (tallies, _) = two_days();
+        let users = [&["a", "b", "c"][..], &["c", "b", "a"], &["d", "e", "f", "g", "a"], &["h", "i", "j", "a", "k"]];
+        let series = users.map(of_users);
+        let panels: Vec<_> = series.iter().map(|series| Panel { tally: &tallies[0], series }).collect();
+        let colours = colours(&panels.iter().collect::<Vec<_>>());
+        assert_eq!(colours.len(), 11);
+        for users in users {
+            let drawn: std::collections::HashSet<_> =
+                users.iter().map(|user| colours[&scope(user)]).map(|colour| (colour.0, colour.1, colour.2)).collect();
+            assert_eq!(drawn.len(), users.len(), "{users:?}");
+        }
+    }
+
+    #[test]
+    fn limits_that_are_not_drawn_are_counted() {
+        let (tallies, series) = two_days();
+        let panels = |count| (0..count).map(|_| Panel { tally: &tallies[0], series: &series[0] }).collect::<Vec<_>>();
+        let drawn = |count| draw("title", &panels(count), FROM_MS, FROM_MS + HOUR_MS).expect("drawn");
+        assert!(drawn(32).contains("the 8 limits that refused most, and 24 limits more"));
+        assert!(drawn(9).contains("and 1 limit more") && !drawn(8).contains("more"));
+    }
+
+    #[test]
+    fn of_a_long_path_the_end_is_in_the_title() {
+        assert_eq!(path_end("logs/calls.csv"), "logs/calls.csv");
+        let long = format!("/{}/calls.csv", "folder".repeat(30));
+        let end = path_end(&long);
+        assert!(end.starts_with("…older") && end.ends_with("folder/calls.csv") && end.chars().count() == 40, "{end}");
     }
 
     #[test]

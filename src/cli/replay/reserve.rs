@@ -51,7 +51,7 @@ pub(crate) struct Sums {
     pub(crate) peak_held: Money,
     /// The most calls under way at once.
     pub(crate) peak_calls: usize,
-    /// Denials that would have been granted had nothing been held.
+    /// Denials of which each, by itself, would have had room had nothing been held just then.
     pub(crate) denied_by_holds: u64,
     /// The longest call.
     pub(crate) longest_ms: i64,

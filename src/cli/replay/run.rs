@@ -20,7 +20,7 @@ use super::reserve::{Call, Ended, Reserved, Reserving, receipt_ttl};
 use super::series::{LimitSeries, record, record_settled};
 use super::subjects::Subjects;
 use super::tally::{Outcome, Tally};
-use crate::cli::output::{OutputFile, print, print_json};
+use crate::cli::output::{OutputFile, print, print_json, refuse_overwriting};
 use crate::cli::target::{END_S, config_of, own_prefix};
 use crate::cli::time::people_time;
 
@@ -30,6 +30,10 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
         args.reserve.reserve || args.columns.iter().all(|column| column.role != Role::Duration),
         "--column duration is for --reserve, which lets calls hold room until they end"
     );
+    refuse_overwriting(
+        &[("LOG", Some(&args.log)), ("--policy", Some(&args.policy)), ("--prices", args.prices.as_deref())],
+        &[("--plot", args.plot.as_deref()), ("--decisions", args.decisions.as_deref())],
+    )?;
     let policy = Policy::from_file(&args.policy)?;
     if let Some(limit) = policy.limits().iter().find(|limit| limit.counter().window().per() == Per::Open)
         && !args.reserve.reserve
@@ -70,7 +74,9 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
 
     let Replay { guard, tally, series, decisions, file, unknown_models, reserving, .. } = replay;
     if let (Some(mut plot), Some(series)) = (plot, series) {
-        plot.write(&draw(&format!("{file} against {}", args.policy.display()), &tally, &series)?)?;
+        let policy = args.policy.display().to_string();
+        let title = format!("{} against {}", plot::path_end(&file), plot::path_end(&policy));
+        plot.write(&draw(&title, &tally, &series)?)?;
         plot.finish()?;
     }
     if let Some(decisions) = decisions {

@@ -115,6 +115,15 @@ pub(crate) struct LimitSeries {
     open: BTreeMap<Scope, i64>,
 }
 
+impl LimitSeries {
+    /// By scope, the fullest first.
+    pub(crate) fn fullest(&self) -> Vec<(&Scope, &Series)> {
+        let mut scopes: Vec<_> = self.scopes.iter().collect();
+        scopes.sort_by_key(|(_, series)| std::cmp::Reverse(series.peak()));
+        scopes
+    }
+}
+
 /// Takes in one call.
 pub(crate) fn record(series: &mut [LimitSeries], call: &Outcome<'_>) {
     for (place, (series, state)) in series.iter_mut().zip(call.limits).enumerate() {

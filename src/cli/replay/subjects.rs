@@ -5,6 +5,8 @@ use costguard::{Amounts, Meter, Money, Policy, Scope, Subject};
 
 use super::log::{ExtraColumn, LogRow};
 use super::options::{Source, SourceArg};
+use crate::cli::amounts::check_counted;
+use crate::cli::output::decoded;
 
 /// The root of all of a replay's subjects: the log's ids are taken as unique across it.
 const ROOT: &str = "replay";
@@ -53,12 +55,14 @@ impl Subjects {
             };
             subjects.scopes.push((name.clone(), from));
         }
+        let counted: Vec<_> = policy.limits().iter().map(|limit| limit.counter().meter()).collect();
         for SourceArg { name, source } in amounts {
             let meter = Meter::new(name)?;
             anyhow::ensure!(
                 meter != Meter::COST,
                 "--amount cost is not needed: costs come from --prices, or from the log's cost column (--column cost=NAME)"
             );
+            check_counted(&counted, &meter)?;
             let from = match source {
                 Source::Fixed(amount) => FromAmount::Fixed(meter.parse_amount(amount)?),
                 Source::Column(column) => FromAmount::Column(subjects.column("--amount", name, Some(column))),
@@ -79,10 +83,11 @@ impl Subjects {
         }
         let given = self.amounts.iter().any(|(known, _)| known == meter);
         self.needs_tokens |= *meter == Meter::TOKENS && !given;
+        let name = decoded(meter.as_str());
         anyhow::ensure!(
             given || [Meter::COST, Meter::TOKENS, Meter::REQUESTS, Meter::CONCURRENCY].contains(meter),
-            "the policy limits {meter}, and a log tells only cost, tokens and requests by itself: say how much each \
-             call takes with --amount {meter}=1 or --amount {meter}=@COLUMN"
+            "the policy limits {name}, and a log tells only cost, tokens and requests by itself: say how much each \
+             call takes with --amount {name}=1 or --amount {name}=@COLUMN"
         );
         Ok(())
     }

@@ -6,6 +6,7 @@ use costguard::model::Per;
 use costguard::{Fraction, Limit, LimitState, Money, Policy, Scope};
 
 use super::binding::Binding;
+use crate::cli::output::readable;
 use crate::cli::states;
 use crate::cli::time::HOUR_MS;
 
@@ -100,7 +101,11 @@ impl Hour {
 impl LimitTally {
     /// Its counter, and whether it only says what it would refuse.
     pub(crate) fn name(&self) -> String {
-        format!("{}{}", self.limit.counter(), if self.limit.is_shadow() { " (shadow)" } else { "" })
+        format!(
+            "{}{}",
+            readable(&self.limit.counter().to_string()),
+            if self.limit.is_shadow() { " (shadow)" } else { "" }
+        )
     }
 
     /// The amount above which it refuses: the burst of a rate, its overdraft counted in.
@@ -111,12 +116,8 @@ impl LimitTally {
 
     /// How far it may go, for people.
     pub(crate) fn at_most(&self) -> String {
-        let Some(most) = self.limit.limit() else { return "-".to_owned() };
-        match (self.limit.own_burst(), self.limit.allowed_overdraft()) {
-            (Some(burst), _) => states::at_most(self.limit.counter().meter(), Some(most), Some(burst)),
-            (None, 0) => self.amount(most),
-            (None, overdraft) => format!("{} and {}", self.amount(most), self.amount(overdraft)),
-        }
+        let limit = &self.limit;
+        states::at_most(limit.counter().meter(), limit.limit(), limit.own_burst(), limit.allowed_overdraft())
     }
 
     /// The calls that it refused.

@@ -1,4 +1,4 @@
-//! How the columns of counters share a line: names give way, and numbers become short, but lose no leading digit.
+//! How columns share a line: names give way, and numbers become short, but lose no leading digit.
 
 use ratatui::layout::{Constraint, Rect};
 use ratatui::text::{Line, Text};
@@ -26,8 +26,27 @@ pub(super) fn table(rows: Vec<([String; 9], ratatui::style::Style)>, area: Rect)
     let widths = widths(rows.iter().map(|(cells, _)| cells), usize::from(area.width));
     let shown = rows.into_iter().map(|(cells, style)| Row::new(fitted(cells, &widths)).style(style));
     let header = Row::new(fitted(COLUMNS.map(str::to_owned), &widths)).style(ratatui::style::Modifier::BOLD);
-    let lengths = widths.map(|width| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX)));
-    Table::new(shown, lengths).header(header)
+    Table::new(shown, lengths(widths)).header(header)
+}
+
+/// A table of whatever begins with a name and its root, in this room: the root gives way first, and then the name.
+pub(super) fn names<const N: usize>(header: [&str; N], rows: Vec<[String; N]>, area: Rect) -> Table<'static> {
+    const KEPT: usize = 8;
+    let mut widths = header.map(str::len);
+    for (place, cell) in rows.iter().flat_map(|cells| cells.iter().enumerate()) {
+        widths[place] = widths[place].max(Line::raw(cell).width());
+    }
+    let room = usize::from(area.width).saturating_sub(N - 1);
+    for place in [1, 0] {
+        let over = widths.iter().sum::<usize>().saturating_sub(room);
+        widths[place] -= over.min(widths[place].saturating_sub(KEPT));
+    }
+    let header = Row::new(header.map(str::to_owned)).style(ratatui::style::Modifier::BOLD);
+    Table::new(rows.into_iter().map(Row::new), lengths(widths)).header(header)
+}
+
+fn lengths<const N: usize>(widths: [usize; N]) -> [Constraint; N] {
+    widths.map(|width| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX)))
 }
 
 /// How wide the columns are in a line of `room` cells.
@@ -71,7 +90,7 @@ fn short_share(text: String, width: usize) -> String {
 }
 
 /// An amount in so many cells: without its decimals, or in thousands, cut off and not rounded. Of `10, 3 at once` the words go
-/// first, and then what is not at once.
+/// first, and then what is not at once; of `10.00 and 5.00`, which may be overdrawn, the overdraft.
 fn short_amount(text: String, width: usize) -> String {
     if text.len() <= width || !text.contains(|c: char| c.is_ascii_digit()) {
         return text;
@@ -80,6 +99,9 @@ fn short_amount(text: String, width: usize) -> String {
         let burst = burst.strip_suffix(" at once").unwrap_or(burst);
         let both = format!("{most}, {burst}");
         return if both.len() <= width { both } else { short_amount(burst.to_owned(), width) };
+    }
+    if let Some((most, _)) = text.split_once(" and ") {
+        return short_amount(most.to_owned(), width);
     }
     let whole = text.split_once('.').map_or(&*text, |(whole, _)| whole);
     let digits = whole.trim_start_matches('-').len();
@@ -106,6 +128,9 @@ mod tests {
             ("10, 3 at once", 13, "10, 3 at once"),
             ("10, 3 at once", 7, "10, 3"),
             ("100000, 30000 at once", 7, "30000"),
+            ("10.00 and 5.00", 14, "10.00 and 5.00"),
+            ("10.00 and 5.00", 13, "10.00"),
+            ("100000 and 5", 5, "100k"),
             ("-", 0, "-"),
         ] {
             assert_eq!(short_amount(text.to_owned(), width), short, "{text} in {width}");

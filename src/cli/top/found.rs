@@ -1,7 +1,7 @@
 //! What was found in a store.
 
-use costguard::LimitState;
 use costguard::model::{Per, Window};
+use costguard::{Limit, LimitState};
 
 /// What is known of a counter.
 #[derive(Clone, Debug)]
@@ -12,6 +12,8 @@ pub(super) struct Counted {
     pub(super) held: i64,
     /// What the store said when it was asked with the policy.
     pub(super) state: Option<LimitState>,
+    /// What the policy says of it.
+    pub(super) policy: Option<Limit>,
     /// The pass that saw it, and the one that saw something held beside it.
     pub(super) pass: u64,
     pub(super) held_pass: u64,
@@ -28,7 +30,7 @@ pub(super) struct Held {
 
 impl Counted {
     pub(super) fn new(window: Window) -> Self {
-        Self { window, used: None, held: 0, state: None, pass: 0, held_pass: 0 }
+        Self { window, used: None, held: 0, state: None, policy: None, pass: 0, held_pass: 0 }
     }
 
     /// What was used, as far as it can be told.
@@ -46,13 +48,24 @@ impl Counted {
         self.state.as_ref().and_then(LimitState::own_burst)
     }
 
+    /// By how much it may go further.
+    pub(super) fn overdraft(&self) -> i64 {
+        self.policy.as_ref().map_or(0, Limit::allowed_overdraft)
+    }
+
+    /// Whether its limit refuses nothing.
+    pub(super) fn is_shadow(&self) -> bool {
+        self.policy.as_ref().is_some_and(Limit::is_shadow)
+    }
+
     pub(super) fn held(&self) -> i64 {
         self.state.as_ref().map_or(self.held, |state| state.held)
     }
 
-    /// How full it is, in thousandths of the limit; of a rate, of what may come at once.
+    /// How full it is, in thousandths of the limit and the overdraft that it allows; of a rate, of what may come at once.
     pub(super) fn share(&self) -> Option<i64> {
-        let (limit, taken) = (self.burst().or(self.limit())?, i128::from(self.used()?) + i128::from(self.held()));
+        let limit = self.burst().or(self.limit())?.saturating_add(self.overdraft());
+        let taken = i128::from(self.used()?) + i128::from(self.held());
         // Where nothing may be used it is full.
         let share = if limit > 0 { taken * 1000 / i128::from(limit) } else { 1000 };
         Some(i64::try_from(share).unwrap_or(i64::MAX))

@@ -3,14 +3,15 @@
 use chrono_tz::Tz;
 use costguard::model::{GLOBAL, Per, Window};
 use costguard::{Meter, Subject};
-use percent_encoding::percent_decode_str;
+
+use crate::cli::output::decoded;
 
 /// One counter or rate in one window.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct CounterId {
-    /// The hash tag; `None` in the plain layout.
+    /// What stands in the hash tag, as it was given; `None` in the plain layout.
     pub(super) root: Option<String>,
-    /// `user:alice`, as it stands in keys; in the plain layout the id alone.
+    /// `user:alice`, as it was given; in the plain layout the id alone.
     pub(super) scope: String,
     pub(super) meter: Meter,
     /// The window's name, like `2026-02-01`.
@@ -41,12 +42,12 @@ impl Key {
         let (root, rest) = match rest.strip_prefix('{') {
             Some(tagged) => {
                 let (root, rest) = tagged.split_once('}')?;
-                (Some(root.to_owned()), rest.strip_prefix(':').unwrap_or(rest))
+                (Some(decoded(root).into_owned()), rest.strip_prefix(':').unwrap_or(rest))
             }
             None => (None, rest),
         };
         match (meter, &root) {
-            ("hold", Some(root)) => return Some(Self::Hold(root.clone(), decoded(rest))),
+            ("hold", Some(root)) => return Some(Self::Hold(root.clone(), decoded(rest).into_owned())),
             ("rules", Some(root)) => return rest.is_empty().then(|| Self::Rules(root.clone())),
             ("hold" | "rules" | "ruled" | "receipt", _) => return None,
             _ => {}
@@ -55,7 +56,7 @@ impl Key {
         // In the plain layout an id stands alone, and so does `global`.
         let scope_len = if root.is_none() || segments[0] == GLOBAL { 1 } else { 2 };
         let id = CounterId {
-            scope: segments.get(..scope_len)?.join(":"),
+            scope: decoded(&segments.get(..scope_len)?.join(":")).into_owned(),
             window: (*segments.get(scope_len)?).to_owned(),
             meter: Meter::new(&decoded(meter)).ok()?,
             root,
@@ -89,9 +90,9 @@ impl CounterId {
 
     /// Whose counter it is, to ask the store about; `None` in the plain layout, whose keys do not tell the kind.
     pub(super) fn subject(&self) -> Option<Subject> {
-        let subject = Subject::new(&decoded(self.root.as_deref()?));
+        let subject = Subject::new(self.root.as_deref()?);
         Some(match self.scope.split_once(':') {
-            Some((kind, id)) => subject.scope(&decoded(kind), &decoded(id)),
+            Some((kind, id)) => subject.scope(kind, id),
             None => subject,
         })
     }
@@ -100,10 +101,6 @@ impl CounterId {
     pub(super) fn kind(&self) -> &str {
         self.scope.split_once(':').map_or(self.scope.as_str(), |(kind, _)| kind)
     }
-}
-
-fn decoded(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -126,6 +123,8 @@ mod tests {
         assert_eq!(Key::read("requests:{acme}:global:rate/1m"), Some(Key::Used(all)));
         let plain = id(None, "alice", &Meter::COST, "2026-02-01");
         assert_eq!(Key::read("cost:alice:2026-02-01"), Some(Key::Used(plain)));
+        let given = id(Some("a b"), "user:google:1", &Meter::COST, "total");
+        assert_eq!(Key::read("cost:{a%20b}:user:google%3A1:total"), Some(Key::Used(given)));
         assert_eq!(Key::read("hold:{acme}:a%3Ab"), Some(Key::Hold("acme".into(), "a:b".into())));
         assert_eq!(Key::read("rules:{acme}"), Some(Key::Rules("acme".into())));
         for other in [

@@ -34,7 +34,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 ///
 /// Looks through the keys bit by bit, so many a second, so that a large store is not held up; the view says when it is
 /// partial. With a policy it shows how full limits are, overrides and rates too. A store does not count denials: a limit
-/// that is full, or a scope that is blocked, refuses what comes next.
+/// that is full, or a scope that is blocked, refuses what comes next. Plain keys, those without a root, do not tell in what
+/// they count: what they hold is shown as it is stored, cents of the daily guard for one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TopArgs {
@@ -179,7 +180,7 @@ async fn look(guard: CostGuard, mut survey: Survey, show: watch::Sender<Option<S
         let health: Health = guard.health().await;
         let trouble = match health.status {
             HealthStatus::Disconnected => None,
-            _ => survey.turn().await.err().map(|err| format!("{err:#}")),
+            _ => survey.turn().await.err().map(|err| crate::told(&err)),
         };
         if show.send(Some(Snapshot::of(&survey, health, trouble))).is_err() {
             return;

@@ -1,12 +1,14 @@
 //! One look, for scripts and pipes.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use costguard::service::Health;
 use serde::Serialize;
 
 use super::view::{BlockRow, COLUMNS, CounterRow, HoldRow, Snapshot, Sort, Tab};
-use crate::cli::output::{shown, table};
+use crate::cli::output::{decoded, shown, table};
+use crate::cli::states::mode;
 use crate::cli::time::{people_duration, people_time, rfc3339};
 
 /// Amounts are in the meter's unit: nanos for `cost`.
@@ -27,9 +29,10 @@ pub(super) struct Json<'a> {
 
 #[derive(Serialize)]
 struct JsonCounter<'a> {
-    root: &'a str,
+    /// Null in the plain layout.
+    root: Option<&'a str>,
     scope: &'a str,
-    meter: &'a str,
+    meter: Cow<'a, str>,
     per: &'a str,
     window: &'a str,
     /// Null of a rate without a policy.
@@ -39,9 +42,13 @@ struct JsonCounter<'a> {
     /// How many of a rate may come at once, where that is another number: what `full_permille` is of.
     #[serde(skip_serializing_if = "Option::is_none")]
     burst: Option<i64>,
-    /// How full, in thousandths of the limit.
+    /// By how much the limit may be passed.
+    allowed_overdraft: i64,
+    /// `enforce` or `shadow`; null where there is no limit.
+    mode: Option<&'static str>,
+    /// How full, in thousandths of the limit and the overdraft that it allows.
     full_permille: Option<i64>,
-    /// `close`, `full` or `blocked`.
+    /// `close`, `full` or `blocked`; `shadow` of a limit that refuses nothing, however full.
     state: Option<&'a str>,
 }
 
@@ -79,15 +86,17 @@ impl<'a> Json<'a> {
 impl<'a> JsonCounter<'a> {
     fn new(row: &'a CounterRow) -> Self {
         Self {
-            root: &row.root,
+            root: row.root.as_deref(),
             scope: &row.scope,
-            meter: row.meter.as_str(),
+            meter: decoded(row.meter.as_str()),
             per: &row.per,
             window: &row.window,
             used: row.used,
             held: row.held,
             limit: row.limit,
             burst: row.burst,
+            allowed_overdraft: row.overdraft,
+            mode: row.limit.map(|_| mode(row.is_shadow)),
             full_permille: row.share,
             state: Some(row.state()).filter(|state| !state.is_empty()),
         }
@@ -131,6 +140,7 @@ pub(super) fn to_text(snapshot: &Snapshot, sort: Sort, filter: &str, most: usize
         )?;
     }
     for BlockRow { root, scope, until_ms } in &snapshot.blocks {
+        let (scope, root) = (shown(scope), shown(root));
         write!(text, "\n{scope} under {root} is blocked until {} UTC.", people_time(*until_ms))?;
     }
     Ok(text)

@@ -6,13 +6,14 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Paragraph, Row, Table};
+use ratatui::widgets::Paragraph;
 
 use super::columns;
-use super::view::{CounterRow, HoldRow, Snapshot, Sort, Tab};
+use super::view::{BlockRow, CounterRow, HoldRow, Snapshot, Sort, Tab};
+use crate::cli::output::shown;
 use crate::cli::time::{people_duration, people_time};
 
-const HELP: &str = "q quit  tab or 1-4 view  s sort  r reverse  / filter  esc clear  up/down scroll";
+const HELP: &str = "q quit  tab or 1-5 view  s sort  r reverse  / filter  esc clear  up/down scroll";
 
 /// The longest filter.
 const MOST_FILTER: usize = 100;
@@ -63,6 +64,7 @@ impl Screen {
             KeyCode::Char('2') => self.show(Tab::Limits),
             KeyCode::Char('3') => self.show(Tab::Counters),
             KeyCode::Char('4') => self.show(Tab::Holds),
+            KeyCode::Char('5') => self.show(Tab::Blocks),
             KeyCode::Tab => self.show(self.tab.next()),
             KeyCode::Up => self.offset = self.offset.saturating_sub(1),
             KeyCode::Down => self.offset = self.offset.saturating_add(1),
@@ -87,10 +89,10 @@ impl Screen {
             return;
         };
         frame.render_widget(Paragraph::new(self.head(snapshot)), head);
-        if self.tab == Tab::Holds {
-            self.draw_holds(frame, body, &snapshot.held(self.reversed, &self.filter));
-        } else {
-            self.draw_counters(frame, body, &snapshot.rows(self.tab, self.sort, self.reversed, &self.filter));
+        match self.tab {
+            Tab::Holds => self.draw_holds(frame, body, &snapshot.held(self.reversed, &self.filter)),
+            Tab::Blocks => self.draw_blocks(frame, body, &snapshot.blocked(self.reversed, &self.filter)),
+            tab => self.draw_counters(frame, body, &snapshot.rows(tab, self.sort, self.reversed, &self.filter)),
         }
         let foot_text = if self.typing { format!("filter: {}_", self.filter) } else { HELP.to_owned() };
         frame.render_widget(Paragraph::new(foot_text.dim()), foot);
@@ -119,18 +121,22 @@ impl Screen {
             Some(why) => Span::styled(format!("{}; {why}", snapshot.extent()), Style::new().fg(Color::Yellow)),
             None => Span::raw(snapshot.extent()),
         };
+        let time = Span::raw(format!("{} UTC  ", people_time(snapshot.now_ms)));
         let mut tabs = Vec::new();
         for (place, (tab, name)) in Tab::ALL.into_iter().enumerate() {
             let text = format!(" {} {name} ", place + 1);
             tabs.push(if tab == self.tab { text.reversed() } else { text.into() });
         }
-        let order = if self.tab == Tab::Holds { "age" } else { self.sort.word() };
+        let order = match self.tab {
+            Tab::Holds => "age",
+            Tab::Blocks => "end",
+            _ => self.sort.word(),
+        };
         tabs.push(Span::raw(format!("  by {order}{}", if self.reversed { ", reversed" } else { "" })));
         if !self.filter.is_empty() {
             tabs.push(Span::raw(format!("  filter {}", self.filter)));
         }
-        let time = format!("{} UTC  {}", people_time(snapshot.now_ms), snapshot.summary());
-        vec![Line::from(store), Line::from(time), Line::from(extent), Line::from(tabs)]
+        vec![Line::from(store), Line::from(snapshot.summary()), Line::from(vec![time, extent]), Line::from(tabs)]
     }
 
     fn draw_counters(&mut self, frame: &mut Frame<'_>, area: Rect, rows: &[&CounterRow]) {
@@ -149,11 +155,18 @@ impl Screen {
     fn draw_holds(&mut self, frame: &mut Frame<'_>, area: Rect, rows: &[&HoldRow]) {
         let shown = self.shown(rows.len(), area).map(|place| {
             let HoldRow { root, id, age, expires_ms } = rows[place];
-            Row::new([id.clone(), root.clone(), people_duration(*age), people_time(*expires_ms)])
+            [shown(id).into_owned(), shown(root).into_owned(), people_duration(*age), people_time(*expires_ms)]
         });
-        let widths = [Constraint::Fill(2), Constraint::Fill(1), Constraint::Length(16), Constraint::Length(20)];
-        let header = Row::new(["hold", "root", "age", "expires (UTC)"]).bold();
-        frame.render_widget(Table::new(shown.collect::<Vec<_>>(), widths).header(header), area);
+        let table = columns::names(["hold", "root", "age", "expires (UTC)"], shown.collect(), area);
+        frame.render_widget(table, area);
+    }
+
+    fn draw_blocks(&mut self, frame: &mut Frame<'_>, area: Rect, rows: &[&BlockRow]) {
+        let shown = self.shown(rows.len(), area).map(|place| {
+            let BlockRow { root, scope, until_ms } = rows[place];
+            [shown(scope).into_owned(), shown(root).into_owned(), people_time(*until_ms)]
+        });
+        frame.render_widget(columns::names(["blocked", "root", "until (UTC)"], shown.collect(), area), area);
     }
 
     /// The places of the rows that fit.

@@ -11,6 +11,7 @@ use redis::{FromRedisValue, RedisError, Value};
 
 use super::found::{Counted, Held};
 use super::key::{CounterId, Key};
+use crate::cli::output::decoded;
 
 /// How many keys one SCAN looks at: a fraction of a millisecond of the server's time.
 const SCAN_COUNT: u64 = 500;
@@ -175,9 +176,8 @@ impl Survey {
             Key::Rules(root) => {
                 let rules: HashMap<String, String> = FromRedisValue::from_redis_value(value).unwrap_or_default();
                 for (name, until_ms) in rules {
-                    let scope = name.strip_prefix("block ").filter(|scope| !scope.contains(char::is_control));
-                    if let (Some(scope), Ok(until_ms)) = (scope, until_ms.parse()) {
-                        self.blocks.insert((root.clone(), scope.to_owned()), (until_ms, self.pass));
+                    if let (Some(scope), Ok(until_ms)) = (name.strip_prefix("block "), until_ms.parse()) {
+                        self.blocks.insert((root.clone(), decoded(scope).into_owned()), (until_ms, self.pass));
                     }
                 }
             }
@@ -235,12 +235,12 @@ impl Survey {
             let (Some(subject), Some(policy)) = (id.subject(), self.policies.get(id.kind())) else { continue };
             let states = self.guard.peek(policy, &subject).await?;
             self.progress.keys += u64::try_from(states.len()).unwrap_or(u64::MAX);
-            for state in states {
+            for (state, limit) in states.into_iter().zip(policy.limits()) {
                 let name = state.window.span_at(self.now_ms)?.name;
                 let key = CounterId { meter: state.meter.clone(), window: name, ..id.clone() };
                 // Only what is there: a limit that nothing counts against yet is no news.
                 if let Some(counted) = self.counters.get_mut(&key) {
-                    counted.state = Some(state);
+                    (counted.state, counted.policy) = (Some(state), Some(limit.clone()));
                 }
             }
         }

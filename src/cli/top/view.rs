@@ -7,6 +7,7 @@ use costguard::Meter;
 use costguard::service::Health;
 
 use super::survey::{Progress, Survey};
+use crate::cli::output::{decoded, readable, shown};
 use crate::cli::states::at_most;
 
 /// From here on a limit is close to full, in thousandths.
@@ -27,7 +28,8 @@ pub(super) struct Snapshot {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CounterRow {
-    pub(super) root: String,
+    /// `None` in the plain layout.
+    pub(super) root: Option<String>,
     pub(super) scope: String,
     pub(super) meter: Meter,
     pub(super) per: String,
@@ -38,6 +40,10 @@ pub(super) struct CounterRow {
     pub(super) limit: Option<i64>,
     /// How many of a rate may come at once, where that is another number.
     pub(super) burst: Option<i64>,
+    /// By how much the limit may be passed.
+    pub(super) overdraft: i64,
+    /// Whether the limit refuses nothing.
+    pub(super) is_shadow: bool,
     /// How full, in thousandths.
     pub(super) share: Option<i64>,
     pub(super) blocked: bool,
@@ -69,6 +75,8 @@ pub(super) enum Tab {
     /// Everything that is counted.
     Counters,
     Holds,
+    /// Scopes that nothing is granted to, whether anything of them is counted or not.
+    Blocks,
 }
 
 /// What rows are sorted by.
@@ -81,8 +89,13 @@ pub(super) enum Sort {
 }
 
 impl Tab {
-    pub(super) const ALL: [(Self, &'static str); 4] =
-        [(Self::Spend, "spend"), (Self::Limits, "limits"), (Self::Counters, "counters"), (Self::Holds, "holds")];
+    pub(super) const ALL: [(Self, &'static str); 5] = [
+        (Self::Spend, "spend"),
+        (Self::Limits, "limits"),
+        (Self::Counters, "counters"),
+        (Self::Holds, "holds"),
+        (Self::Blocks, "blocks"),
+    ];
 
     pub(super) fn next(self) -> Self {
         let place = Self::ALL.iter().position(|(tab, _)| *tab == self).unwrap_or(0);
@@ -122,13 +135,13 @@ impl CounterRow {
     /// What stands under [`COLUMNS`].
     pub(super) fn cells(&self) -> [String; 9] {
         [
-            self.scope.clone(),
-            self.root.clone(),
-            self.meter.to_string(),
+            shown(&self.scope).into_owned(),
+            shown(self.root()).into_owned(),
+            readable(self.meter.as_str()),
             self.per.clone(),
             self.amount(self.used),
             self.amount(Some(self.held)),
-            at_most(&self.meter, self.limit, self.burst),
+            at_most(&self.meter, self.limit, self.burst, self.overdraft),
             self.share_text(),
             self.state().to_owned(),
         ]
@@ -138,6 +151,7 @@ impl CounterRow {
     pub(super) fn state(&self) -> &'static str {
         match self.share {
             _ if self.blocked => "blocked",
+            Some(_) if self.is_shadow => "shadow",
             Some(1000..) => "full",
             Some(CLOSE..) => "close",
             _ => "",
@@ -150,11 +164,20 @@ impl CounterRow {
     }
 
     pub(super) fn amount(&self, amount: Option<i64>) -> String {
-        amount.map_or_else(|| "-".to_owned(), |amount| self.meter.format_amount(amount))
+        match (amount, &self.root) {
+            (None, _) => "-".to_owned(),
+            (Some(amount), Some(_)) => self.meter.format_amount(amount),
+            // Cents of the daily guard, or billionths of a dollar: the key does not tell.
+            (Some(amount), None) => amount.to_string(),
+        }
+    }
+
+    fn root(&self) -> &str {
+        self.root.as_deref().unwrap_or("-")
     }
 
     fn has(&self, filter: &str) -> bool {
-        [&self.root, &self.scope, self.meter.as_str(), &self.per, self.state()]
+        [self.root(), &self.scope, &decoded(self.meter.as_str()), &self.per, self.state()]
             .iter()
             .any(|text| contains(text, filter))
     }
@@ -166,7 +189,7 @@ impl Snapshot {
             root.as_ref().is_some_and(|root| survey.blocks.contains_key(&(root.clone(), scope.clone())))
         };
         let counters = survey.counters.iter().map(|(id, counted)| CounterRow {
-            root: id.root.clone().unwrap_or_else(|| "-".to_owned()),
+            root: id.root.clone(),
             scope: id.scope.clone(),
             meter: id.meter.clone(),
             per: counted.window.to_string(),
@@ -176,6 +199,8 @@ impl Snapshot {
             held: counted.held(),
             limit: counted.limit(),
             burst: counted.burst(),
+            overdraft: counted.overdraft(),
+            is_shadow: counted.is_shadow(),
             share: counted.share(),
             blocked: is_blocked(&id.root, &id.scope),
         });
@@ -207,7 +232,7 @@ impl Snapshot {
             Tab::Spend => row.meter == Meter::COST,
             Tab::Limits => row.limit.is_some(),
             Tab::Counters => true,
-            Tab::Holds => false,
+            Tab::Holds | Tab::Blocks => false,
         };
         let mut rows: Vec<_> = self.counters.iter().filter(belongs).filter(|row| row.has(filter)).collect();
         // They come sorted by name, which stays where two are equal.
@@ -234,9 +259,20 @@ impl Snapshot {
         rows
     }
 
+    /// The blocked scopes, the next to end first.
+    pub(super) fn blocked(&self, reversed: bool, filter: &str) -> Vec<&BlockRow> {
+        let has = |row: &&BlockRow| contains(&row.root, filter) || contains(&row.scope, filter);
+        let mut rows: Vec<_> = self.blocks.iter().filter(has).collect();
+        rows.sort_by_key(|row| row.until_ms);
+        if reversed {
+            rows.reverse();
+        }
+        rows
+    }
+
     /// All there is to see at a glance: `12 counters, 2 limits full, 1 close, 3 holds open, 1 scope blocked`.
     pub(super) fn summary(&self) -> String {
-        let limits = self.counters.iter().filter(|row| row.limit.is_some());
+        let limits = self.counters.iter().filter(|row| row.limit.is_some() && !row.is_shadow);
         let full = limits.clone().filter(|row| row.share >= Some(1000)).count();
         let close = limits.filter(|row| row.share >= Some(CLOSE)).count() - full;
         let (counters, full) = (counted(self.counters.len(), "counter"), counted(full, "limit"));

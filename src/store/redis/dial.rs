@@ -124,7 +124,10 @@ fn hint(err: &RedisError, tls: bool) -> &'static str {
     match err.kind() {
         Kind::AuthenticationFailed => "check user and password (REDIS_USERNAME, REDIS_PASSWORD)",
         Kind::Server(Server::BusyLoading) => "it is loading its data; try again",
-        _ if holds("NOAUTH") => "it wants a password: set REDIS_PASSWORD, or put it into the URL",
+        _ if holds("NOAUTH") => {
+            "it wants a password: put it into the URL, or set REDIS_PASSWORD (where the environment names another server, it \
+             goes to that one alone)"
+        }
         _ if holds("UnknownIssuer") || holds("CaUsedAsEndEntity") => {
             "who signed its certificate is not trusted here: name the file of that CA in COSTGUARD_TLS_CA"
         }

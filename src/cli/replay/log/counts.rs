@@ -89,9 +89,8 @@ impl<'a> Cells<'a> {
     /// The recorded cost of a row, to the nearest nano: what a log says beyond that is float noise.
     pub(crate) fn cost(&self) -> Result<Option<Money>, CellError> {
         let Some(cell) = self.get(Role::Cost) else { return Ok(None) };
-        let nanos = parse_cost_nanos(&cell.text).ok_or_else(|| {
-            CellError::new(cell.column, format!("not a cost in US dollars, 0 or more: {:?}", cell.text))
-        })?;
+        let nanos = parse_cost_nanos(&cell.text)
+            .map_err(|problem| CellError::new(cell.column, format!("{problem}: {:?}", cell.text)))?;
         Ok(Some(Money::from_nanos(nanos)))
     }
 
@@ -154,7 +153,15 @@ fn parse_count(text: &str) -> Option<u64> {
 }
 
 /// Dollars as logs write them, exponents included (`1.2e-05`), to nanos, rounded half up.
-fn parse_cost_nanos(text: &str) -> Option<i64> {
+fn parse_cost_nanos(text: &str) -> Result<i64, String> {
+    let nanos = parse_nanos(text).ok_or_else(|| "not a cost in US dollars, 0 or more".to_owned())?;
+    i64::try_from(nanos).map_err(|_| format!("too large a cost: the most is {} US dollars", Money::MAX))
+}
+
+/// The nanos of a number, or more than any cost where it is too large to say.
+fn parse_nanos(text: &str) -> Option<i128> {
+    /// Above which nothing is told apart: more digits than an amount has, and fewer than fit.
+    const MOST_DIGITS: i64 = 30;
     let text = text.trim();
     let text = text.strip_prefix('$').unwrap_or(text);
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
@@ -172,16 +179,18 @@ fn parse_cost_nanos(text: &str) -> Option<i64> {
     if digits.is_empty() {
         return Some(0);
     }
-    if shift >= 0 {
-        let factor = 10_i64.checked_pow(u32::try_from(shift).ok()?)?;
-        return digits.parse::<i64>().ok()?.checked_mul(factor);
-    }
     let kept = i64::try_from(digits.len()).ok()?.checked_add(i64::from(shift))?;
+    if kept > MOST_DIGITS {
+        return Some(i128::MAX);
+    }
+    if let Ok(shift) = u32::try_from(shift) {
+        return digits.parse::<i128>().ok()?.checked_mul(10_i128.checked_pow(shift)?);
+    }
     let Ok(kept) = usize::try_from(kept) else { return Some(0) };
     let (head, tail) = digits.split_at(kept);
-    let head: i64 = if head.is_empty() { 0 } else { head.parse().ok()? };
+    let head: i128 = if head.is_empty() { 0 } else { head.parse().ok()? };
     let round_up = tail.as_bytes().first().is_some_and(|&digit| digit >= b'5');
-    head.checked_add(i64::from(round_up))
+    head.checked_add(i128::from(round_up))
 }
 
 #[cfg(test)]
@@ -266,7 +275,11 @@ mod tests {
             ("1e999999999999", None),
             ("1e2147483647", None),
         ] {
-            assert_eq!(parse_cost_nanos(text), nanos, "{text}");
+            assert_eq!(parse_cost_nanos(text).ok(), nanos, "{text}");
+        }
+        for text in ["9223372036.854775808", "9999999999", "1e20", "1e999999", "1e2147483000"] {
+            let error = parse_cost_nanos(text).expect_err(text);
+            assert!(error.contains("too large a cost: the most is 9223372036.854775807"), "{text}: {error}");
         }
     }
 }

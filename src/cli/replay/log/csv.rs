@@ -103,7 +103,11 @@ impl Layout {
             let wanted = extra.column.as_ref().map_or_else(|| scope_names(&extra.name), |name| vec![name.clone()]);
             wanted.iter().find_map(|name| find(&names, name)).ok_or_else(|| missing_extra(extra, &names))
         });
-        let extras = extras.collect::<Result<_, _>>()?;
+        let extras = extras.collect::<Result<Vec<_>, _>>()?;
+        let mut used = roles.iter().flatten().chain(&extras);
+        if let Some(&twice) = used.find(|&&index| names.iter().filter(|name| **name == names[index]).count() > 1) {
+            return Err(format!("two columns are named {}: rename one, for nobody knows which is meant", names[twice]));
+        }
         let mut columns = Cells::default();
         for role in Role::all() {
             if let Some(column) = roles[role.index()].and_then(|index| cell(names[index], names[index])) {

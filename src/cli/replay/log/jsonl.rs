@@ -36,7 +36,7 @@ impl<R: BufRead> JsonlRows<R> {
     fn row(&self) -> Result<LogRow, BadRow> {
         let bad = |column, problem| BadRow { file: self.file.clone(), line: self.line, column, problem };
         let text = std::str::from_utf8(&self.buffer).map_err(|error| bad(None, format!("not UTF-8 text: {error}")))?;
-        let value = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+        let value = serde_json::from_str(text.trim_start_matches('\u{feff}').trim_end()).map_err(|error| {
             let place = error.column();
             bad(None, format!("not JSON, at character {place}: {}", without_place(&error)))
         })?;
@@ -105,6 +105,10 @@ fn require(cells: &Cells<'_>, role: Role, object: &Object, options: &LogOptions)
     if let Some(Some(path)) = options.mapped(role) {
         return Err(CellError::new(path, format!("no value here (asked for by --column {}={path})", role.word())));
     }
+    let is_role = |name: &str| recognise(name).is_some_and(|(found, _)| found == role);
+    if let Some((name, value)) = object.iter().find(|(name, _)| is_role(name)) {
+        return Err(CellError::new(name, format!("the value is {}", kind_of(value))));
+    }
     let present: Vec<&str> = object.keys().map(String::as_str).collect();
     Err(CellError::new(role.word(), missing_column(role, &present)))
 }
@@ -160,6 +164,14 @@ fn extra_value(object: &Object, extra: &ExtraColumn) -> Result<String, CellError
     let wanted = extra.column.as_ref().map_or_else(|| scope_names(&extra.name), |path| vec![path.clone()]);
     let found = wanted.iter().find_map(|path| text_of(look_up(object, path)?).filter(|text| !text.trim().is_empty()));
     found.map(|text| text.trim().to_owned()).ok_or_else(|| {
+        if let Some((path, value)) = wanted.iter().find_map(|path| Some((path, look_up(object, path)?))) {
+            let ExtraColumn { option, name, .. } = extra;
+            let advice = match value {
+                Value::Object(_) => format!("; name a field of it with {option} {name}=@{path}.FIELD"),
+                _ => String::new(),
+            };
+            return CellError::new(path, format!("the value is {}{advice}", kind_of(value)));
+        }
         let present: Vec<&str> = object.keys().map(String::as_str).collect();
         CellError::new(extra.column.as_deref().unwrap_or(&extra.name), missing_extra(extra, &present))
     })
@@ -174,6 +186,16 @@ fn look_up<'a>(object: &'a Object, path: &str) -> Option<&'a Value> {
         return look_up(object.get(first)?.as_object()?, rest);
     }
     object.iter().find_map(|(name, value)| (plain(name) == plain(path)).then_some(value))
+}
+
+/// What a value is that is no text for a cell.
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+        _ => "empty",
+    }
 }
 
 /// A value as a cell's text. Numbers are printed as they were written, as far as JSON keeps it: no arithmetic.

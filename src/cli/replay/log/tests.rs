@@ -121,7 +121,38 @@ fn a_bad_row_names_file_line_column_and_what_was_found() {
     }
     let flat = "{\"ts\":1700000000,\"input_tokens\":1,\"output_tokens\":1}\n{\"ts\":1700000000,\n";
     let message = first_error("a.jsonl", flat, LogOptions::default());
-    assert!(message.starts_with("a.jsonl line 2: not JSON, at character "), "{message}");
+    assert!(message.starts_with("a.jsonl line 2: not JSON, at character 17: EOF"), "{message}");
+}
+
+#[test]
+fn a_value_that_is_no_text_is_named_as_what_it_is() {
+    let options = LogOptions { extras: scope("user", None), ..LogOptions::default() };
+    for (user, expected) in [
+        ("{\"x\":1}", "the value is an object; name a field of it with --scope user=@user.FIELD"),
+        ("[1]", "the value is an array"),
+        ("null", "the value is null"),
+        ("\" \"", "the value is empty"),
+    ] {
+        let row = format!("{{\"ts\":1,\"input_tokens\":1,\"output_tokens\":1,\"user\":{user}}}\n");
+        let message = first_error("a.jsonl", Box::leak(row.into_boxed_str()), options.clone());
+        assert_eq!(message, format!("a.jsonl line 1, column \"user\": {expected}"));
+    }
+    let text = "{\"ts\":1,\"input_tokens\":null,\"output_tokens\":1,\"user\":\"a\"}\n";
+    let message = first_error("a.jsonl", text, options);
+    assert_eq!(message, "a.jsonl line 1, column \"input_tokens\": the value is null");
+}
+
+#[test]
+fn of_two_columns_of_one_name_none_is_taken() {
+    let options = LogOptions { extras: scope("user", None), ..LogOptions::default() };
+    for (text, name) in [
+        ("ts,user,input_tokens,output_tokens,user\n", "user"),
+        ("ts,user,input_tokens,output_tokens,input_tokens\n", "input_tokens"),
+    ] {
+        let message = open("a.csv", text, options.clone()).expect_err("two of a name").to_string();
+        assert!(message.starts_with(&format!("a.csv line 1: two columns are named {name}: ")), "{message}");
+    }
+    assert!(open("a.csv", "ts,user,input_tokens,output_tokens,note,note\n", options).is_ok(), "nobody looks at these");
 }
 
 #[test]

@@ -1,18 +1,23 @@
 //! The report for programs.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::{Report, TOP_HOURS, TOP_SCOPES};
+use crate::cli::output::decoded;
 use crate::cli::replay::binding::Stretch;
 use crate::cli::replay::estimate::EstimateBy;
 use crate::cli::replay::reserve::Sums;
 use crate::cli::replay::tally::{Hour, LimitTally, Tally, Totals};
+use crate::cli::states::mode;
 use crate::cli::time::rfc3339;
 
 impl Report {
     /// The report as one JSON object. Money is in integer nanos, times are RFC 3339 in UTC.
     pub(crate) fn to_json(&self) -> impl Serialize {
         let total = &self.tally.total;
+        let (models, scopes) = (self.tally.models().into_iter(), self.tally.scopes().into_iter());
         Json {
             log: &self.log,
             policy: &self.policy,
@@ -35,8 +40,9 @@ impl Report {
                 .into_iter()
                 .map(|hour| JsonHour::new(hour, &self.tally))
                 .collect(),
-            models: self.tally.models().into_iter().map(JsonTotals::new).collect(),
-            scopes: self.tally.scopes().into_iter().take(TOP_SCOPES).map(JsonTotals::new).collect(),
+            models: models.map(|(name, totals)| JsonTotals::new(name.into(), totals)).collect(),
+            scopes: scopes.take(TOP_SCOPES).map(|(name, totals)| JsonTotals::new(decoded(name), totals)).collect(),
+            scopes_left_out: self.tally.scopes().len().saturating_sub(TOP_SCOPES),
             elapsed_ms: u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX),
             decisions_per_second: self.decisions_per_second(),
         }
@@ -65,13 +71,15 @@ struct Json<'a> {
     busiest_hours: Vec<JsonHour>,
     models: Vec<JsonTotals<'a>>,
     scopes: Vec<JsonTotals<'a>>,
+    /// How many scopes there are beside those that are listed.
+    scopes_left_out: usize,
     elapsed_ms: u64,
     decisions_per_second: u64,
 }
 
-/// With --reserve. `denied_by_holds` counts the calls that would have been granted had nothing been held,
-/// `limits_passed_within_overdraft` the limits that were passed by no more than the overdraft they allow, and `limits_overdrawn`
-/// those that were passed by more.
+/// With --reserve. `denied_by_holds` counts the calls of which each by itself, not all together, would have had room had nothing
+/// been held just then, `limits_passed_within_overdraft` the limits that were passed by no more than the overdraft they allow, and
+/// `limits_overdrawn` those that were passed by more.
 #[derive(Serialize)]
 struct JsonReserve {
     estimate: String,
@@ -114,7 +122,7 @@ struct JsonLimitHolds {
 #[derive(Serialize)]
 struct JsonLimit<'a> {
     scope: &'a str,
-    meter: &'a str,
+    meter: Cow<'a, str>,
     per: String,
     mode: &'static str,
     limit: Option<i64>,
@@ -122,7 +130,7 @@ struct JsonLimit<'a> {
     burst: Option<i64>,
     allowed_overdraft: i64,
     used: i64,
-    used_by: Option<&'a str>,
+    used_by: Option<Cow<'a, str>>,
     used_in: Option<&'a str>,
     /// By how much it was passed at most.
     overdraft: i64,
@@ -142,7 +150,7 @@ struct JsonLimit<'a> {
 
 #[derive(Serialize)]
 struct JsonStretch<'a> {
-    scope: &'a str,
+    scope: Cow<'a, str>,
     from: String,
     until: String,
     calls: u64,
@@ -177,14 +185,14 @@ impl<'a> JsonLimit<'a> {
         let hours = binding.busiest_hours().into_iter();
         Self {
             scope: counter.scope_kind(),
-            meter: counter.meter().as_str(),
+            meter: decoded(counter.meter().as_str()),
             per: counter.window().to_string(),
-            mode: if limit.is_shadow() { "shadow" } else { "enforce" },
+            mode: mode(limit.is_shadow()),
             limit: limit.limit(),
             burst: limit.own_burst(),
             allowed_overdraft: limit.allowed_overdraft(),
             used: tally.used(),
-            used_by: tally.fullest.as_ref().map(|fullest| fullest.scope.as_str()),
+            used_by: tally.fullest.as_ref().map(|fullest| decoded(fullest.scope.as_str())),
             used_in: tally.fullest.as_ref().map(|fullest| fullest.window.as_str()),
             overdraft: tally.overdraft,
             denied: tally.denied(),
@@ -203,7 +211,7 @@ impl<'a> JsonLimit<'a> {
 
 impl<'a> JsonStretch<'a> {
     fn new(Stretch { scope, span_ms, calls }: &'a Stretch) -> Self {
-        Self { scope: scope.as_str(), from: rfc3339(span_ms.0), until: rfc3339(span_ms.1), calls: *calls }
+        Self { scope: decoded(scope.as_str()), from: rfc3339(span_ms.0), until: rfc3339(span_ms.1), calls: *calls }
     }
 }
 
@@ -236,7 +244,7 @@ impl JsonHour {
 
 #[derive(Serialize)]
 struct JsonTotals<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     requests: u64,
     granted: u64,
     denied: u64,
@@ -245,7 +253,7 @@ struct JsonTotals<'a> {
 }
 
 impl<'a> JsonTotals<'a> {
-    fn new((name, totals): (&'a str, &'a Totals)) -> Self {
+    fn new(name: Cow<'a, str>, totals: &Totals) -> Self {
         Self {
             name,
             requests: totals.requests(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use comfy_table::Table;
 
 use super::{Report, TOP_HOURS, TOP_SCOPES};
-use crate::cli::output::table;
+use crate::cli::output::{readable, shown, table};
 use crate::cli::replay::binding::Stretch;
 use crate::cli::replay::estimate::EstimateBy;
 use crate::cli::replay::reserve::Sums;
@@ -37,10 +37,15 @@ impl Report {
             write_reserved(&mut text, *by, sums, tally)?;
         }
         writeln!(text, "\n{}", hours(tally))?;
-        writeln!(text, "\n{}", totals_table("model", tally.models()))?;
+        writeln!(
+            text,
+            "\n{}",
+            totals_table("model", tally.models().into_iter().map(|(name, totals)| (shown(name).into_owned(), totals)))
+        )?;
         let scopes = tally.scopes();
         let beyond = scopes.len().saturating_sub(TOP_SCOPES);
-        writeln!(text, "\n{}", totals_table("scope", scopes.into_iter().take(TOP_SCOPES)))?;
+        let scopes = scopes.into_iter().take(TOP_SCOPES).map(|(name, totals)| (readable(name), totals));
+        writeln!(text, "\n{}", totals_table("scope", scopes))?;
         if beyond > 0 {
             writeln!(text, " and {beyond} scopes more")?;
         }
@@ -93,6 +98,7 @@ fn stretch_text(Stretch { scope, span_ms, calls }: &Stretch) -> String {
     // Between the seconds that are printed of its ends: a stretch of calls 0.2 s apart may be over in another second.
     let length_s = span_ms.1.div_euclid(1000) - span_ms.0.div_euclid(1000);
     let length = people_duration(Duration::from_secs(u64::try_from(length_s).unwrap_or(0)));
+    let scope = readable(scope.as_str());
     match calls {
         1 => format!("1 call of {scope}"),
         _ => format!("{length}, {calls} calls of {scope}"),
@@ -154,10 +160,13 @@ fn write_reserved(text: &mut String, by: EstimateBy, sums: &Sums, tally: &Tally)
     )?;
     match sums.denied_by_holds {
         0 => writeln!(text, "No call was denied for holds alone.")?,
-        1 => writeln!(text, "1 call was denied for holds alone: had nothing been held, it would have been granted.")?,
+        1 => writeln!(
+            text,
+            "1 call was denied for holds alone: had nothing been held just then, it would have had room."
+        )?,
         denied => writeln!(
             text,
-            "{denied} calls were denied for holds alone: had nothing been held, they would have been granted."
+            "{denied} calls were denied for holds alone: had nothing been held just then, each by itself would have had room."
         )?,
     }
     let limits = |count: usize, more: &str| match count {
@@ -189,17 +198,17 @@ fn write_reserved(text: &mut String, by: EstimateBy, sums: &Sums, tally: &Tally)
 fn used(tally: &LimitTally) -> String {
     let amount = tally.amount(tally.used());
     match &tally.fullest {
-        Some(fullest) if fullest.window == "total" => format!("{amount} {}", fullest.scope),
-        Some(fullest) => format!("{amount} {} {}", fullest.scope, fullest.window),
+        Some(fullest) if fullest.window == "total" => format!("{amount} {}", readable(fullest.scope.as_str())),
+        Some(fullest) => format!("{amount} {} {}", readable(fullest.scope.as_str()), fullest.window),
         None => amount,
     }
 }
 
-fn totals_table<'a>(name: &str, rows: impl IntoIterator<Item = (&'a str, &'a Totals)>) -> Table {
+fn totals_table<'a>(name: &str, rows: impl IntoIterator<Item = (String, &'a Totals)>) -> Table {
     let mut totals = table(&[name, "requests", "granted", "denied", "USD spent", "USD refused"]);
     for (name, row) in rows {
         totals.add_row([
-            name.to_owned(),
+            name,
             row.requests().to_string(),
             row.granted.to_string(),
             row.denied.to_string(),

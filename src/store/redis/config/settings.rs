@@ -134,9 +134,11 @@ impl Parts {
             ));
         }
         if config.reconnect_base > config.reconnect_max {
-            return Err(Error::invalid(
-                "the pause to reconnect has a base above its maximum: lower one or raise the other",
-            ));
+            return Err(Error::invalid(format!(
+                "COSTGUARD_RECONNECT_BASE, the first pause to reconnect ({:?}), is above COSTGUARD_RECONNECT_MAX ({:?}): \
+                 lower one or raise the other",
+                config.reconnect_base, config.reconnect_max
+            )));
         }
         Ok(config)
     }
