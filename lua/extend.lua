@@ -5,7 +5,7 @@
 -- REPLY   EXTENDED record
 -- REPLY   CHANGED record
 -- ERRORS  CORRUPT EXPIRED INVALID RELEASED SETTLED UNKNOWN_HOLD
--- COST    GET, TIME, SET, and two HGET, two HINCRBY and two PTTL a counter
+-- COST    GET, TIME, PTTL, SET, and two HGET, two HINCRBY and two PTTL a counter
 
 -- The hold ends `ttl_ms` from now, not earlier than before. The reply is its line after that.
 
@@ -49,6 +49,8 @@ for i = 1, count do
     return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[1 + i] .. ' would hold more than 64 bits')
   end
 end
+-- Nor is it forgotten earlier: what is left may be more than this asks for.
+record_ttl_ms = string.format('%d', math.max(call('PTTL', hold), record_ttl_ms))
 for i = 1, bucket_ms == was_bucket_ms and 0 or count do
   -- The new bucket first: a hash that became empty would lose its TTL.
   call('HINCRBY', KEYS[1 + i], bucket_ms, ARGV[5 + i])

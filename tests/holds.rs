@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use costguard::ops::Hold;
-use costguard::store::Store;
 use costguard::store::embedded::Embedded;
 use costguard::store::redis::RedisStore;
+use costguard::store::{ManualClock, Store};
 use costguard::{
     Amounts, CostGuard, Counter, Decision, Denial, ErrorKind, Estimate, Growth, Limit, Meter, Money, Policy, Subject,
     Window,
@@ -218,6 +218,23 @@ async fn a_hold_grows_and_lives_longer_only_while_it_is_open() {
         hold.settle(usd("99")).await.unwrap();
         assert_eq!(stands(&guard, &policy, later).await, (99, 0));
     }
+}
+
+#[tokio::test]
+async fn a_hold_that_is_extended_by_less_than_is_left_is_known_as_long_as_before() {
+    let clock = Arc::new(ManualClock::new(noon().timestamp_millis()));
+    let guard = CostGuard::builder().clock(clock.clone()).embedded().unwrap();
+    let (policy, alice) = (Policy::new([Limit::cost("user", usd("100"), Window::month())]).unwrap(), alice());
+    let reserve = || guard.reserve(&policy, &alice, usd("60")).id("job").ttl(Duration::from_secs(7 * 86_400));
+    let mut hold = granted(reserve().await.unwrap());
+    let expires_ms = hold.expires_ms();
+    hold.extend(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(hold.expires_ms(), expires_ms);
+    clock.set_ms(expires_ms - 1);
+    assert_eq!(granted(reserve().await.unwrap()).expires_ms(), expires_ms, "the same id is the same hold");
+    hold.settle(usd("50")).await.unwrap();
+    let state = guard.peek(&policy, &alice).await.unwrap().remove(0);
+    assert_eq!((state.used, state.held), (50_000_000_000, 0));
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ pub(crate) fn cases() -> Vec<Case> {
 const UNKNOWN: &str = "!COSTGUARD_UNKNOWN_HOLD there is no hold h: it was never made, or ended too long ago";
 const EXPIRED: &str = "!COSTGUARD_EXPIRED this hold has expired; reserve anew";
 const EXTENDED_WITHIN: &str = "EXTENDED open f 0 4000000000 0 560000 4000000600000 -";
+/// Until when a record is known that was made at [`NOW`].
+const KNOWN: Ttl = About("4000000700000");
 const LOST: &str = "!COSTGUARD_EXPIRED this hold was lost with an evicted key; reserve anew";
 
 /// The hold `h` on `a` for 5, as `reserve` leaves it.
@@ -203,14 +205,21 @@ fn extends() -> Vec<Case> {
             .holds("a", "'0'", At(END))
             .holds("a:held", "'5'", At(END))
             .holds("a:holds", format!("{{4000001000000='5' next='{BUCKET}'}}"), At(END))
-            .holds("h", format!("'{later}'"), In(700_000)),
+            .holds("h", format!("'{later}'"), KNOWN),
         open("extend: within its bucket")
             .run(it("460000", WIDTH).at("4000000100000"), format!("EXTENDED {same}"))
             .holds("a", "'0'", At(END))
             .holds("a:held", "'5'", At(END))
             .holds("a:holds", bucket("5"), At(END))
-            .holds("h", format!("'{same}'"), In(700_000)),
+            .holds("h", format!("'{same}'"), KNOWN),
         open("extend: never to end earlier, nor in an earlier bucket")
+            .run(it("1000", "100").at("4000000100000"), format!("EXTENDED {OPEN}"))
+            .holds("a", "'0'", At(END))
+            .holds("a:held", "'5'", At(END))
+            .holds("a:holds", bucket("5"), At(END))
+            .holds("h", format!("'{OPEN}'"), KNOWN),
+        open("extend: a record that is known for less long than that")
+            .put("PEXPIRE", "h", &["300000"])
             .run(it("1000", "100").at("4000000100000"), format!("EXTENDED {OPEN}"))
             .holds("a", "'0'", At(END))
             .holds("a:held", "'5'", At(END))
@@ -226,20 +235,20 @@ fn extends() -> Vec<Case> {
             .holds("a", "'0'", At(END))
             .holds("a:held", "'0'", At(END))
             .holds("a:holds", format!("{{4000001000000='0' next='{BUCKET}'}}"), At(END))
-            .holds("h", format!("'{later}'"), In(700_000)),
+            .holds("h", format!("'{later}'"), KNOWN),
         case("extend: a hold of nothing whose bucket came to nothing")
             .put("SET", "h", &[OPEN, "PXAT", "4000000700000"])
             .put("HSET", "a:holds", &["next", BUCKET])
             .put("PEXPIREAT", "a:holds", &[END])
             .run(extend(OPEN, "900000", WIDTH, &[("a", "0")]).at("4000000100000"), format!("EXTENDED {later}"))
             .holds("a:holds", format!("{{4000001000000='0' next='{BUCKET}'}}"), At(END))
-            .holds("h", format!("'{later}'"), In(700_000)),
+            .holds("h", format!("'{later}'"), KNOWN),
         held(case("extend: 64 bits"), "a", "a:held", "a:holds", MAX)
             .run(extend(OPEN, "900000", WIDTH, &[("a", MAX)]).at("4000000100000"), format!("EXTENDED {later}"))
             .holds("a", "'0'", At(END))
             .holds("a:held", format!("'{MAX}'"), At(END))
             .holds("a:holds", format!("{{4000001000000='{MAX}' next='{BUCKET}'}}"), At(END))
-            .holds("h", format!("'{later}'"), In(700_000)),
+            .holds("h", format!("'{later}'"), KNOWN),
     ]
 }
 
@@ -425,16 +434,16 @@ fn evicted() -> Vec<Case> {
             .put("PEXPIRE", "a:holds", &["300000"])
             .run(extend(OPEN, "460000", WIDTH, &[("a", "5")]).at("4000000100000"), EXTENDED_WITHIN)
             .holds("a", "'0'", At(END))
-            .holds("a:held", "'5'", In(700_000))
-            .holds("a:holds", bucket("5"), In(700_000))
-            .holds("h", format!("'{}'", &EXTENDED_WITHIN[9..]), In(700_000)),
+            .holds("a:held", "'5'", KNOWN)
+            .holds("a:holds", bucket("5"), KNOWN)
+            .holds("h", format!("'{}'", &EXTENDED_WITHIN[9..]), KNOWN),
         held(case("extend: buckets that are made anew have a TTL"), "a", "a:held", "a:holds", "0")
             .put("DEL", "a:holds", &[])
             .run(extend(OPEN, "900000", WIDTH, &[("a", "0")]).at("4000000100000"), format!("EXTENDED {later}"))
             .holds("a", "'0'", At(END))
             .holds("a:held", "'0'", At(END))
-            .holds("a:holds", "{4000001000000='0'}", In(700_000))
-            .holds("h", format!("'{later}'"), In(700_000)),
+            .holds("a:holds", "{4000001000000='0'}", KNOWN)
+            .holds("h", format!("'{later}'"), KNOWN),
         open("grow: a total that was lost is made anew with a TTL")
             .put("PEXPIRE", "a:holds", &["800000"])
             .put("DEL", "a:held", &[])
