@@ -238,6 +238,23 @@ async fn a_hold_that_is_extended_by_less_than_is_left_is_known_as_long_as_before
 }
 
 #[tokio::test]
+async fn a_time_that_the_scripts_cannot_take_is_refused() {
+    for guard in guards("time").await {
+        let (policy, alice) = (daily("100"), alice());
+        let mut hold = granted(guard.reserve(&policy, &alice, usd("40")).at(noon()).await.unwrap());
+        for at in ["1969-12-31T23:59:59Z", "2286-11-20T17:46:39Z"] {
+            hold.set_time(time(at));
+            assert_eq!(hold.extend(Duration::from_secs(60)).await.unwrap_err().kind(), ErrorKind::Invalid);
+            assert_eq!(hold.grow(usd("1")).await.unwrap_err().kind(), ErrorKind::Invalid);
+            assert_eq!(hold.settle(usd("1")).await.unwrap_err().kind(), ErrorKind::Invalid);
+        }
+        hold.set_time(noon());
+        hold.settle(usd("30")).await.unwrap();
+        assert_eq!(stands(&guard, &policy, noon()).await, (30, 0));
+    }
+}
+
+#[tokio::test]
 async fn all_that_is_left_can_be_reserved_and_then_nothing() {
     for guard in guards("rest").await {
         let alice = alice();

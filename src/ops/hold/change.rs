@@ -22,14 +22,14 @@ impl Extend<'_> {
     async fn run(self) -> Result<()> {
         let Self { hold, ttl } = self;
         let (ttl_ms, width_ms) = ttl_and_width_ms(ttl)?;
-        let mut answer = hold.run(|hold| Ok(extend_call(hold, ttl_ms, width_ms))).await?;
+        let mut answer = hold.run(|hold| extend_call(hold, ttl_ms, width_ms)).await?;
         answer.expect("EXTENDED")?;
         hold.record = Record::read(answer.rest(), &hold.engine.prefix)?;
         Ok(())
     }
 }
 
-fn extend_call(hold: &Hold, ttl_ms: u64, width_ms: u64) -> ScriptCall {
+fn extend_call(hold: &Hold, ttl_ms: u64, width_ms: u64) -> Result<ScriptCall> {
     let Record { line, .. } = &hold.record;
     let entries: Vec<_> = hold.record.counters().collect();
     let record_ttl_ms = u128::from(ttl_ms) + hold.engine.receipt_ttl.as_millis();
@@ -37,9 +37,9 @@ fn extend_call(hold: &Hold, ttl_ms: u64, width_ms: u64) -> ScriptCall {
     keys.extend(entries.iter().map(|entry| format!("{}:holds", entry.key)));
     keys.extend(entries.iter().map(|entry| format!("{}:held", entry.key)));
     let mut args = vec![line.clone(), ttl_ms.to_string(), width_ms.to_string(), record_ttl_ms.to_string()];
-    args.push(hold.at_text());
+    args.push(hold.at_text()?);
     args.extend(entries.iter().map(|entry| entry.amount.to_string()));
-    ScriptCall { script: script::of(Op::Extend), keys, args, idempotent: true }
+    Ok(ScriptCall { script: script::of(Op::Extend), keys, args, idempotent: true })
 }
 
 /// More amounts for a hold, made by [`Hold::grow`].
@@ -118,7 +118,7 @@ fn grow_call(hold: &Hold, more: &Amounts) -> Result<ScriptCall> {
         let sum = sum.ok_or_else(|| Error::new(ErrorKind::Overflow, "the hold would leave the 64-bit range"))?;
         grown.push((entry.key.as_str(), sum.to_string(), entry.bound));
     }
-    args.extend([hold.at_text(), write_tail(&record.tags, grown.into_iter())]);
+    args.extend([hold.at_text()?, write_tail(&record.tags, grown.into_iter())]);
     let mut keys: Vec<_> = record.counters().map(|entry| entry.key.clone()).collect();
     keys.extend(record.counters().map(|entry| [&entry.key, ":held"].concat()));
     keys.extend(record.rates().map(|entry| entry.key.clone()));

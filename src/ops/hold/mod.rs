@@ -13,6 +13,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 pub use change::{Extend, Grow, Growth};
 pub(crate) use end::Endings;
 pub use end::{Release, Settle, Settled, SettledLimit};
@@ -25,7 +27,7 @@ pub use reserve::Reserve;
 
 use super::away::{Away, Delivery, Sent, Slot};
 use super::engine::{Answer, Engine};
-use super::plan::{filled, time_text};
+use super::plan::{filled, injected_ms, time_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Amounts, Decided, LimitState, Meter, Outage};
 use crate::script::{self, Op};
@@ -284,12 +286,15 @@ impl Hold {
         Ok((keys, args))
     }
 
-    fn at_text(&self) -> String {
-        self.at_ms.map(time_text).unwrap_or_default()
+    /// The injected time as the scripts take it, if they can.
+    fn at_text(&self) -> Result<String> {
+        let at_ms = self.at_ms.and_then(DateTime::from_timestamp_millis).map(injected_ms).transpose()?;
+        Ok(at_ms.map(time_text).unwrap_or_default())
     }
 
-    /// Moves the injected time of a hold that was reserved with one: for replays and tests.
-    pub fn set_time(&mut self, time: chrono::DateTime<chrono::Utc>) {
+    /// Moves the injected time of a hold that was reserved with one: for replays and tests. What is done at a time before 1970, or
+    /// after 2286, is `Invalid`.
+    pub fn set_time(&mut self, time: DateTime<Utc>) {
         self.at_ms = Some(time.timestamp_millis());
     }
 
