@@ -3,6 +3,8 @@
 // What cannot be set up should stop the test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "holds/growth.rs"]
+mod growth;
 #[path = "holds/joint.rs"]
 mod joint;
 mod support;

@@ -266,7 +266,7 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         name: "grow",
         purpose: "sets more aside for a hold that is still open, if every limit allows it.",
         keys: "counter..., held..., state..., hold, holds...",
-        args: "counters, record, record_ttl_ms, expiries, (amount, limit)..., (amount, limit, span_us, how)..., now_ms, tail",
+        args: "counters, record, record_ttl_ms, expiries, (amount, limit)..., (amount, limit, span_us, how)..., now_ms, nonce, tail",
         reply: &[
             "GRANTED record",
             "DENIED now_s us refusing (state)... used... [held... frees_ms...]",

@@ -252,9 +252,16 @@ fn extends() -> Vec<Case> {
     ]
 }
 
+/// [`OPEN`] after growing by these requests.
+fn grown(requests: &[u8]) -> String {
+    let step: Vec<_> = requests.iter().map(|request| format!("{request:032}")).collect();
+    OPEN.replacen(" 0 ", &format!(" {} ", step.join(".")), 1)
+}
+
 fn grows() -> Vec<Case> {
     let it = |amount: &str| grow(OPEN, "more", &[("a", amount, "10")]).at(NOW);
-    let more = "open f 1 4000000000 0 550000 4000000600000 more";
+    let more = format!("open f {NONCE}.0 4000000000 0 550000 4000000600000 more");
+    let last_four = grown(&[5, 4, 3]).replacen("f ", &format!("f {NONCE}."), 1);
     vec![
         open("grow: up to the limit")
             .put("SET", "a", &["1", "PXAT", END])
@@ -286,6 +293,13 @@ fn grows() -> Vec<Case> {
             .holds("a:holds", bucket("10"), At(END))
             .holds("b:holds", bucket("10"), At(END))
             .holds("h", format!("'{more}'"), In(700_000)),
+        open("grow: the record names the last four requests")
+            .put("SET", "h", &[&grown(&[5, 4, 3, 2]), "PXAT", "4000000700000"])
+            .run(grow(&grown(&[5, 4, 3, 2]), "-", &[("a", "1", "10")]).at(NOW), format!("GRANTED {last_four}"))
+            .holds("a", "'0'", At(END))
+            .holds("a:held", "'6'", At(END))
+            .holds("a:holds", bucket("6"), At(END))
+            .holds("h", format!("'{last_four}'"), In(700_000)),
         is_open(
             open("grow: beyond 64 bits")
                 .run(grow(OPEN, "more", &[("a", MAX, "")]).at(NOW), OVERFLOW_A)
@@ -385,7 +399,7 @@ fn corrupt() -> Vec<Case> {
 
 fn evicted() -> Vec<Case> {
     let one = [("a", "5", "7")];
-    let more = "open f 1 4000000000 0 550000 4000000600000 more";
+    let more = format!("open f {NONCE}.0 4000000000 0 550000 4000000600000 more");
     let later = "open f 0 4000000000 0 1000000 4000001000000 -";
     vec![
         open("settle: a counter that is gone lives as long as what is held beside it")
@@ -456,7 +470,7 @@ fn evicted() -> Vec<Case> {
 }
 
 fn malformed() -> Vec<Case> {
-    let mut it = open("settle, release, extend: what is no argument changes nothing").run(
+    let mut it = open("settle, release, extend, grow: what is no argument changes nothing").run(
         raw(Op::Extend, &["h", "a:holds", "a:held"], &[OPEN, TTL, WIDTH, "0", NOW, "5"]),
         "!COSTGUARD_INVALID record_ttl_ms",
     );
@@ -472,6 +486,10 @@ fn malformed() -> Vec<Case> {
     for amount in NO_AMOUNT {
         it =
             it.run(settle_as(OPEN, "5", RECEIPT_TTL, &[("a", "5", "5"), ("b", "5", amount)]).at(NOW), INVALID_AMOUNT_2);
+    }
+    for nonce in ["", "0", "0123456789abcdef0123456789abcde ", "0123456789abcdef0123456789abcdef0"] {
+        let args = ["c", OPEN, "700000", "1", "1", "10", NOW, nonce, "-"];
+        it = it.run(raw(Op::Grow, &["a", "a:held", "h", "a:holds"], &args), "!COSTGUARD_INVALID nonce");
     }
     vec![is_open(it)]
 }

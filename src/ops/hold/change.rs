@@ -66,8 +66,18 @@ pub enum Growth {
 impl Grow<'_> {
     async fn run(self) -> Result<Growth> {
         let Self { hold, more } = self;
-        let call = grow_call(hold, &more)?;
+        // Asked for again after a lost answer it is the same request.
+        let nonce = match hold.growing.take() {
+            Some(growing) if growing.0 == more => growing.1,
+            _ => uuid::Uuid::now_v7().simple().to_string(),
+        };
+        if hold.record.grew_by(&nonce) {
+            return Ok(Growth::Granted);
+        }
+        hold.growing = Some(Box::new((more.clone(), nonce.clone())));
+        let call = grow_call(hold, &more, &nonce)?;
         let mut answer = hold.engine.run_unclocked(&call).await?;
+        hold.growing = None;
         match answer.status() {
             "DENIED" => {
                 answer.expect("DENIED")?;
@@ -77,11 +87,10 @@ impl Grow<'_> {
                 let refused_by = places.filter_map(|place| entries.get(place)).map(|entry| entry.key.clone()).collect();
                 Ok(Growth::Denied { refused_by })
             }
-            // When the store has it as this very step leaves it, an earlier sending of this call took the step.
             "CHANGED" => {
-                let step = hold.record.step + 1;
                 hold.reread(&answer)?;
-                if hold.record.step == step && call.args.last().is_some_and(|tail| hold.record.line.ends_with(tail)) {
+                // An earlier sending of this request has arrived.
+                if hold.record.grew_by(&nonce) {
                     return Ok(Growth::Granted);
                 }
                 Err(Error::new(
@@ -98,7 +107,7 @@ impl Grow<'_> {
     }
 }
 
-fn grow_call(hold: &Hold, more: &Amounts) -> Result<ScriptCall> {
+fn grow_call(hold: &Hold, more: &Amounts, nonce: &str) -> Result<ScriptCall> {
     let record = &hold.record;
     let ttl_ms = u128::try_from(record.expires_ms.saturating_sub(record.reserved_us / 1000)).unwrap_or(0);
     let record_ttl_ms = (ttl_ms + hold.engine.receipt_ttl.as_millis()).to_string();
@@ -118,7 +127,7 @@ fn grow_call(hold: &Hold, more: &Amounts) -> Result<ScriptCall> {
         let sum = sum.ok_or_else(|| Error::new(ErrorKind::Overflow, "the hold would leave the 64-bit range"))?;
         grown.push((entry.key.as_str(), sum.to_string(), entry.bound));
     }
-    args.extend([hold.at_text()?, write_tail(&record.tags, grown.into_iter())]);
+    args.extend([hold.at_text()?, nonce.to_owned(), write_tail(&record.tags, grown.into_iter())]);
     let mut keys: Vec<_> = record.counters().map(|entry| entry.key.clone()).collect();
     keys.extend(record.counters().map(|entry| [&entry.key, ":held"].concat()));
     keys.extend(record.rates().map(|entry| entry.key.clone()));

@@ -239,7 +239,8 @@ impl Endings {
         let (observed, at_ms, outage, lent) = (hold.observed.take(), hold.at_ms, hold.outage, hold.lent.take());
         let guard = lent.as_ref().map_or_else(|| engine.clone(), |lent| lent.engine.clone());
         let (limits, ended) = (std::mem::take(&mut hold.limits), true);
-        let mut owned = Hold { engine, id, key, record, limits, observed: None, at_ms, ended, outage, lent };
+        let mut owned =
+            Hold { engine, id, key, record, limits, observed: None, growing: None, at_ms, ended, outage, lent };
         let counted = Arc::clone(&guard);
         let end = async move {
             let (mut pauses, until) = (pauses(), Instant::now() + owned.left());

@@ -55,6 +55,8 @@ pub struct Hold {
     record: Record,
     limits: Vec<LimitState>,
     observed: Option<Amounts>,
+    /// By how much it was to grow when no answer came, and that request's nonce.
+    growing: Option<Box<(Amounts, String)>>,
     /// Injected time, for every further step.
     at_ms: Option<i64>,
     ended: bool,
@@ -83,8 +85,9 @@ impl Hold {
         answer.expect("HELD")?;
         let record = Record::read(answer.rest(), &engine.prefix)?;
         let (engine, key) = (engine.clone(), key.to_owned());
-        let (id, limits, observed, outage) = (key.clone(), Vec::new(), None, Outage::Deny);
-        Ok(Self { engine, id, key, record, limits, observed, at_ms, ended: true, outage, lent: None })
+        let (id, limits, outage) = (key.clone(), Vec::new(), Outage::Deny);
+        let (observed, growing) = (None, None);
+        Ok(Self { engine, id, key, record, limits, observed, growing, at_ms, ended: true, outage, lent: None })
     }
 
     /// Who reserved it.
@@ -221,7 +224,8 @@ impl Hold {
     /// block that came since does not stop a call that is under way.
     ///
     /// # Errors
-    /// As [`extend`](Self::extend), and `Conflict` when the hold has grown through another handle.
+    /// As [`extend`](Self::extend), and `Conflict` when the hold has grown through another handle. `Unavailable` when the store
+    /// cannot be reached: the same call can be made again, and grows the hold once.
     pub fn grow(&mut self, more: impl Into<Amounts>) -> Grow<'_> {
         Grow { hold: self, more: more.into() }
     }
@@ -278,7 +282,7 @@ impl Hold {
                 args.extend([change.to_string(), entry.bound.limit.unwrap_or(1).to_string()]);
                 let [span_us, how] = entry.span_and_how();
                 // A handle that was found, or that grew, does not know how full the bucket was.
-                let taken = self.limits.get(place).filter(|_| self.record.step == 0);
+                let taken = self.limits.get(place).filter(|_| !self.record.has_grown());
                 let how = taken.and_then(|state| filled(entry.rate, state)).unwrap_or(how);
                 args.extend([span_us, how]);
             }
