@@ -356,7 +356,8 @@ impl Model {
         };
         let more: Vec<_> =
             hold.parts.iter().map(|part| Part { amount: amount.of(part.meter), ..part.clone() }).collect();
-        let refused_by = self.refuse(&more);
+        // A limit of which no more is asked does not refuse.
+        let refused_by: Vec<_> = self.refuse(&more).into_iter().filter(|place| more[*place].amount > 0).collect();
         if !refused_by.is_empty() {
             return Outcome::Refused(refused_by.len());
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use costguard::store::embedded::Embedded;
 use costguard::store::{KeysFuture, RunFuture, ScriptCall, Store};
-use costguard::{CostGuard, ErrorKind, Growth, Meter};
+use costguard::{Amounts, CostGuard, Counter, ErrorKind, Growth, Limit, Meter, Policy, Window};
 
 use super::{alice, daily, granted, guards, noon, stands, usd};
 
@@ -74,5 +74,28 @@ async fn a_growth_whose_answer_is_lost_happens_once_however_often_it_is_asked_fo
         assert_eq!(one.grow(usd("10")).await.unwrap(), Growth::Granted, "and the next one is new");
         assert_eq!(stands(&guard, &policy, noon()).await, (0, 50));
         one.forget();
+    }
+}
+
+#[tokio::test]
+async fn a_hold_grows_whatever_stands_at_a_limit_of_which_it_asks_no_more() {
+    for guard in guards("grow-none").await {
+        let alice = alice();
+        let policy = Policy::new([
+            Limit::new(Counter::new("user", Meter::TOKENS, Window::day()), 100),
+            Limit::cost("user", usd("10"), Window::day()),
+            Limit::requests("user", 5, Duration::from_secs(3600)).unwrap(),
+        ])
+        .unwrap();
+        let amounts = |tokens| Amounts::new().with(Meter::TOKENS, tokens);
+        let reserve = guard.reserve(&policy, &alice, amounts(50).with(Meter::COST, 1).with(Meter::REQUESTS, 1));
+        let mut hold = granted(reserve.at(noon()).await.unwrap());
+        let spent = Amounts::cost(usd("20")).with(Meter::REQUESTS, 9);
+        guard.penalty(&policy, &alice, spent).at(noon()).await.unwrap();
+        assert_eq!(hold.grow(amounts(50)).await.unwrap(), Growth::Granted);
+        let Growth::Denied { refused_by } = hold.grow(amounts(1)).await.unwrap() else { panic!("100 are held") };
+        assert_eq!(refused_by.len(), 1);
+        assert!(matches!(hold.grow(Amounts::new().with(Meter::REQUESTS, 1)).await.unwrap(), Growth::Denied { .. }));
+        hold.forget();
     }
 }

@@ -115,8 +115,10 @@ fn grow_call(hold: &Hold, more: &Amounts, nonce: &str) -> Result<ScriptCall> {
     let expiries = vec!["1"; record.counters().count()].join(" ");
     let mut args = vec![record.letters(), record.line.clone(), record_ttl_ms, expiries];
     for entry in record.counters().chain(record.rates()) {
-        args.push(more.of_or(&entry.meter, 0)?.to_string());
-        args.push(entry.bound.text());
+        let (amount, mut bound) = (more.of_or(&entry.meter, 0)?, entry.bound);
+        // A limit of which no more is asked refuses nothing.
+        bound.is_shadow |= amount == 0;
+        args.extend([amount.to_string(), bound.text()]);
         if entry.rate.is_some() {
             args.extend(entry.span_and_how());
         }
