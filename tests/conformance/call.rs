@@ -285,9 +285,11 @@ impl Call {
             }
             Op::Refund => {
                 args.push(letters());
+                // Bounds where it was taken now.
+                args.extend(if self.taken_us.as_deref() == Some("") { span() } else { Default::default() });
                 args.extend(own(0).chain(states()).chain([now]).chain(self.taken_us.clone()));
                 args.extend(receipt);
-                args.resize(self.counters.len() + 4 * self.states.len() + 5, String::new());
+                args.resize(self.counters.len() + 4 * self.states.len() + 7, String::new());
             }
             _ => args.extend(rest().chain((!self.now_ms.is_empty()).then(|| self.now_ms.clone()))),
         }
