@@ -45,7 +45,9 @@ impl Refund<'_> {
             // By an override where it was granted by one: the unit of a rate is its limit.
             let by = granted.and_then(|state| state.limit).map_or_else(|| limit_text(limit), |limit| limit.to_string());
             let how = granted.and_then(|state| filled(Some(limit.counter().window().per()), state)).unwrap_or(how);
-            args.extend([entry.amount.saturating_neg().to_string(), by, span_us, how]);
+            // A shadow limit that would have refused took nothing.
+            let taken = if granted.is_some_and(|state| state.shadowed) { 0 } else { entry.amount };
+            args.extend([taken.saturating_neg().to_string(), by, span_us, how]);
         }
         let mut keys: Vec<_> = plan.counters().chain(plan.rates()).map(|(_, _, entry)| entry.key.clone()).collect();
         args.push(at.map(|_| time_text(now_ms)).unwrap_or_default());

@@ -354,17 +354,31 @@ async fn a_late_settlement_gives_back_nothing_that_has_leaked_out_since() {
 }
 
 #[tokio::test]
-async fn a_shadow_rate_is_not_given_back_what_it_did_not_take() {
+async fn a_shadow_rate_is_given_back_what_it_took_and_nothing_else() {
     on_every_store(async |store| {
         let guard = store.guard();
-        let shadow = tokens(10, Window::rate(HOUR).unwrap()).mode(costguard::Mode::Shadow);
-        let policy = only(shadow);
-        let reserve = async |tokens| guard.reserve(&policy, &alice(), of_tokens(tokens)).at(at(0)).await.unwrap();
-        granted(reserve(10).await).forget();
-        let mut refused = granted(reserve(5).await);
-        assert!(refused.limits()[0].shadowed);
-        refused.release().await.unwrap();
-        assert_eq!(guard.peek(&policy, &alice()).at(at(0)).await.unwrap()[0].used, 10);
+        for window in [Window::rate(HOUR), Window::sliding(HOUR), Window::log(HOUR)] {
+            let policy = only(tokens(10, window.unwrap()).mode(costguard::Mode::Shadow));
+            let used = async || guard.peek(&policy, &alice()).at(at(0)).await.unwrap()[0].used;
+            let reserve =
+                async |tokens| granted(guard.reserve(&policy, &alice(), of_tokens(tokens)).at(at(0)).await.unwrap());
+            let mut taken = reserve(10).await;
+            let mut refused = reserve(5).await;
+            assert_eq!([taken.limits()[0].shadowed, refused.limits()[0].shadowed], [false, true]);
+            let admitted = granted(guard.admit(&policy, &alice(), of_tokens(5)).at(at(0)).await.unwrap());
+            assert!(admitted.limits[0].shadowed);
+            guard.refund(&policy, &alice(), of_tokens(5)).of(&admitted).at(at(0)).await.unwrap();
+            refused.release().await.unwrap();
+            assert_eq!(used().await, 10, "{policy:?}");
+            taken.settle(of_tokens(7)).await.unwrap();
+            assert_eq!(used().await, 7, "{policy:?}");
+
+            // Who finds a hold does not know, and most have taken.
+            let hold = reserve(3).await;
+            guard.hold(&alice(), hold.id()).at(at(0)).await.unwrap().release().await.unwrap();
+            assert_eq!(used().await, 7, "{policy:?}");
+            hold.forget();
+        }
     })
     .await;
 }

@@ -276,8 +276,10 @@ impl Hold {
         let (mut keys, mut args) = (Vec::new(), Vec::new());
         for (place, entry) in self.record.entries.iter().enumerate().filter(|(_, entry)| entry.rate.is_some()) {
             let change = change(entry)?;
-            // A shadow limit that would have refused took nothing, so nothing is given back.
-            if change > 0 || (change < 0 && !entry.bound.is_shadow) {
+            // A shadow limit that would have refused took nothing, so nothing is given back. A handle that was found does not
+            // know, and most have taken.
+            let shadowed = self.limits.get(place).is_some_and(|state| state.shadowed);
+            if change > 0 || (change < 0 && !shadowed) {
                 keys.push(entry.key.clone());
                 args.extend([change.to_string(), entry.bound.limit.unwrap_or(1).to_string()]);
                 let [span_us, how] = entry.span_and_how();
