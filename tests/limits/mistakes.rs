@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use costguard::{Amounts, Counter, Decision, Fraction, Limit, Meter, Money, Policy, Window};
+use costguard::{Amounts, Correction, Counter, Decision, ErrorKind, Fraction, Limit, Meter, Money, Policy, Window};
 
 use super::support::{TestStore, on_every_store};
 use super::{alice, at, denied, granted, of_tokens, only, stands, tokens};
@@ -379,6 +379,25 @@ async fn a_shadow_rate_is_given_back_what_it_took_and_nothing_else() {
             assert_eq!(used().await, 7, "{policy:?}");
             hold.forget();
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_counts_in_no_window_is_not_corrected_by_hand() {
+    on_every_store(async |store| {
+        let guard = store.guard();
+        let before = store.dump().await;
+        let open = Counter::new("user", Meter::CONCURRENCY, Window::open());
+        let windows = [Window::rate(HOUR), Window::sliding(HOUR), Window::log(HOUR)];
+        let rates = windows.map(|window| Counter::new("user", Meter::TOKENS, window.unwrap()));
+        for counter in rates.iter().chain([&open]) {
+            for correction in [Correction::Add(1), Correction::Subtract(1), Correction::Reset] {
+                let refused = guard.adjust(&alice(), counter, correction, "a test").await.unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::Invalid, "{counter:?}");
+            }
+        }
+        assert_eq!(values(&before), values(&store.dump().await));
     })
     .await;
 }
