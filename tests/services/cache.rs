@@ -141,6 +141,26 @@ async fn a_tag_invalidates_all_that_carries_it() {
 }
 
 #[tokio::test]
+async fn a_value_that_lives_longer_has_tags_that_do_so_too() {
+    on_every_store(async |store| {
+        let cache = store.guard().cache("api");
+        let models = cache.tagged(&["models", "org:acme"]);
+        models.set("a", &1).await.unwrap();
+        models.set("b", &2).await.unwrap();
+        assert!(cache.expire("a", HOUR * 5).await.unwrap());
+        for (key, left) in lives(store).await {
+            assert_eq!(left > HOUR * 4, !key.ends_with("{b}"), "{key} lives for {left:?}");
+        }
+        cache.invalidate_tag("org:acme").await.unwrap();
+        assert!(!cache.expire("a", HOUR).await.unwrap(), "there is none");
+        assert_eq!(cache.get::<i32>("a").await.unwrap(), None);
+        cache.hset("hash", "field", &1).await.unwrap();
+        assert!(cache.expire("hash", HOUR * 2).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_prefix_is_invalidated_within_bounds() {
     on_every_store(async |store| {
         let (cache, other) = (store.guard().cache("api"), store.guard().cache("api2"));

@@ -118,13 +118,17 @@ impl Cache {
         self.or_miss(left, None)
     }
 
-    /// Lets a value live for this long from now on; whether there is one.
+    /// Lets a value live for this long from now on, and its tags at least; whether there is one.
     ///
     /// # Errors
     /// As [`set`](Self::set).
     pub async fn expire(&self, key: &str, ttl: Duration) -> Result<bool> {
-        let found = self.engine.cache_expire(self.value_key(key)?, ttl).await;
-        self.unless_away(found, false)
+        let value_key = self.value_key(key)?;
+        let found = async {
+            // First the tags: a value outlives none of its own.
+            Ok(self.prolong_tags(&value_key, ttl).await? && self.engine.cache_expire(value_key, ttl).await?)
+        };
+        self.unless_away(found.await, false)
     }
 
     /// Adds to an integer that lives for the cache's TTL from its first amount on, and gives the sum.
