@@ -5,7 +5,7 @@
 -- REPLY   EXTENDED record
 -- REPLY   CHANGED record
 -- ERRORS  CORRUPT EXPIRED INVALID RELEASED SETTLED UNKNOWN_HOLD
--- COST    GET, TIME, SET, and two HGET, two HINCRBY and two PTTL a counter
+-- COST    GET, TIME, PTTL, SET, and two HGET, two HINCRBY and two PTTL a counter
 
 -- The hold ends `ttl_ms` from now, not earlier than before. The reply is its line after that.
 
@@ -20,7 +20,7 @@ if record ~= known or not find(record, '^open ') then
   return not_as_known(hold, record, 'extend')
 end
 if not find(record_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID record_ttl_ms') end
-local head, from_s, from_us, was_ttl_ms, was_bucket_ms, tail = string.match(record, '^(open %S+ %d+ (%d+) (%d+)) (%d+) (%d+) (.*)$')
+local head, from_s, from_us, was_ttl_ms, was_bucket_ms, tail = string.match(record, '^(open %S+ %S+ (%d+) (%d+)) (%d+) (%d+) (.*)$')
 local from_ms = from_s * 1000 + (from_us - from_us % 1000) / 1000
 local now = now_ms ~= '' and now_ms + 0
 if not now then
@@ -49,6 +49,8 @@ for i = 1, count do
     return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[1 + i] .. ' would hold more than 64 bits')
   end
 end
+-- Nor is it forgotten earlier: what is left may be more than this asks for.
+record_ttl_ms = string.format('%d', math.max(call('PTTL', hold), record_ttl_ms))
 for i = 1, bucket_ms == was_bucket_ms and 0 or count do
   -- The new bucket first: a hash that became empty would lose its TTL.
   call('HINCRBY', KEYS[1 + i], bucket_ms, ARGV[5 + i])

@@ -1,20 +1,21 @@
 #!lua
 -- grow: sets more aside for a hold that is still open, if every limit allows it.
 -- KEYS    counter..., held..., state..., hold, holds...
--- ARGV    counters, record, record_ttl_ms, expiries, (amount, limit)..., (amount, limit, span_us, how)..., now_ms, tail
+-- ARGV    counters, record, record_ttl_ms, expiries, (amount, limit)..., (amount, limit, span_us, how)..., now_ms, nonce, tail
 -- REPLY   GRANTED record
 -- REPLY   DENIED now_s us refusing (state)... used... [held... frees_ms...]
 -- REPLY   CHANGED record
 -- ERRORS  CORRUPT EXPIRED INVALID OVERFLOW RELEASED SETTLED UNKNOWN_HOLD
 -- COST    as reserve
 
--- `amount` is how much more, `tail` the end of the hold's line with that in it. A repeat finds the line CHANGED, its step one
--- up. The windows are those in which the hold was reserved, be they over, and the limits as they were then.
+-- `amount` is how much more, `tail` the end of the hold's line with that in it. A repeat finds the line CHANGED, and its `nonce`
+-- in it: STEP names the last four requests by which the hold grew, the newest first, '0' before the first of all. The windows are
+-- those in which the hold was reserved, be they over, and the limits as they were then.
 
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
 local count, known, record_ttl_ms, expiries, amounts, reserving, touch = #ARGV[1], ARGV[2], ARGV[3], ARGV[4], 4, true, ''
-local states, ruling, blocked = (#ARGV - 6 - 2 * count) / 4, '', nil
-local hold, holds, now_ms, tail = KEYS[2 * count + states + 1], 2 * count + states + 1, ARGV[#ARGV - 1], ARGV[#ARGV]
+local states, ruling, blocked = (#ARGV - 7 - 2 * count) / 4, '', nil
+local hold, holds, now_ms, nonce, tail = KEYS[2 * count + states + 1], 2 * count + states + 1, unpack(ARGV, #ARGV - 2)
 
 local record = call('GET', hold)
 if record ~= known or not find(record, '^open ') then
@@ -22,7 +23,8 @@ if record ~= known or not find(record, '^open ') then
   return not_as_known(hold, record, 'grow')
 end
 if not find(record_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID record_ttl_ms') end
-local fingerprint, step, from_s, from_us, ttl_ms, bucket_ms = string.match(record, '^open (%S+) (%d+) (%d+) (%d+) (%d+) (%d+) ')
+if #nonce ~= 32 or find(nonce, '%X') then return redis.error_reply('COSTGUARD_INVALID nonce') end
+local fingerprint, step, from_s, from_us, ttl_ms, bucket_ms = string.match(record, '^open (%S+) (%S+) (%d+) (%d+) (%d+) (%d+) ')
 -- @include now
 if now_s * 1000 + us / 1000 >= from_s * 1000 + (from_us - from_us % 1000) / 1000 + ttl_ms then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
 for i = 1, count do
@@ -30,7 +32,7 @@ for i = 1, count do
   if not kept then
     -- A bucket that came to nothing is taken away, also from under a hold of nothing.
     local place = 0
-    for held in string.gmatch(string.match(record, '^%l+ %S+ %d+ %d+ %d+ %d+ %d+ %S+(.*)$'), ' %S+ (%S+) %S+') do
+    for held in string.gmatch(string.match(record, '^%l+ %S+ %S+ %d+ %d+ %d+ %d+ %S+(.*)$'), ' %S+ (%S+) %S+') do
       place = place + 1
       if place == i and held == '0' then kept = '0' end
     end
@@ -56,6 +58,7 @@ end
 if states > 0 then
   -- @include take
 end
-record = table.concat({ 'open', fingerprint, string.format('%d', step + 1), from_s, from_us, ttl_ms, bucket_ms, tail }, ' ')
+step = string.sub(nonce .. '.' .. step, 1, 131)
+record = table.concat({ 'open', fingerprint, step, from_s, from_us, ttl_ms, bucket_ms, tail }, ' ')
 call('SET', hold, record, 'PX', record_ttl_ms)
 return 'GRANTED ' .. record

@@ -485,7 +485,7 @@ impl CostGuard {
     /// Corrects one counter by hand and notes the reason.
     ///
     /// # Errors
-    /// As [`admit`](Self::admit), and `Invalid` when it would fall below zero.
+    /// As [`admit`](Self::admit), and `Invalid` when it would fall below zero, or is of a rate or of calls open at once.
     pub fn adjust<'a>(
         &'a self,
         subject: &'a Subject,

@@ -63,6 +63,8 @@ const BUCKET: &str = "4000000600000";
 /// How long the record of a hold lives while it is open, and after.
 const RECORD_TTL: &str = "700000";
 const RECEIPT_TTL: &str = "60000";
+/// The request by which a hold grows.
+const NONCE: &str = "0123456789abcdef0123456789abcdef";
 
 /// How long a rate is kept at least that was written at an injected time.
 const KEPT: Ttl = In(3_600_000);

@@ -3,6 +3,8 @@
 // What cannot be set up should stop the test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "holds/growth.rs"]
+mod growth;
 #[path = "holds/joint.rs"]
 mod joint;
 mod support;
@@ -238,6 +240,40 @@ async fn a_bucket_lives_as_long_as_the_last_hold_that_came_to_it() {
         second.settle(usd("0.01")).await.unwrap();
         first.forget();
         clock.advance_ms(3_600_001 - 619_999);
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_is_extended_by_less_than_is_left_is_known_as_long_as_before() {
+    let clock = Arc::new(ManualClock::new(noon().timestamp_millis()));
+    let guard = CostGuard::builder().clock(clock.clone()).embedded().unwrap();
+    let (policy, alice) = (Policy::new([Limit::cost("user", usd("100"), Window::month())]).unwrap(), alice());
+    let reserve = || guard.reserve(&policy, &alice, usd("60")).id("job").ttl(Duration::from_secs(7 * 86_400));
+    let mut hold = granted(reserve().await.unwrap());
+    let expires_ms = hold.expires_ms();
+    hold.extend(Duration::from_secs(60)).await.unwrap();
+    assert_eq!(hold.expires_ms(), expires_ms);
+    clock.set_ms(expires_ms - 1);
+    assert_eq!(granted(reserve().await.unwrap()).expires_ms(), expires_ms, "the same id is the same hold");
+    hold.settle(usd("50")).await.unwrap();
+    let state = guard.peek(&policy, &alice).await.unwrap().remove(0);
+    assert_eq!((state.used, state.held), (50_000_000_000, 0));
+}
+
+#[tokio::test]
+async fn a_time_that_the_scripts_cannot_take_is_refused() {
+    for guard in guards("time").await {
+        let (policy, alice) = (daily("100"), alice());
+        let mut hold = granted(guard.reserve(&policy, &alice, usd("40")).at(noon()).await.unwrap());
+        for at in ["1969-12-31T23:59:59Z", "2286-11-20T17:46:39Z"] {
+            hold.set_time(time(at));
+            assert_eq!(hold.extend(Duration::from_secs(60)).await.unwrap_err().kind(), ErrorKind::Invalid);
+            assert_eq!(hold.grow(usd("1")).await.unwrap_err().kind(), ErrorKind::Invalid);
+            assert_eq!(hold.settle(usd("1")).await.unwrap_err().kind(), ErrorKind::Invalid);
+        }
+        hold.set_time(noon());
+        hold.settle(usd("30")).await.unwrap();
+        assert_eq!(stands(&guard, &policy, noon()).await, (30, 0));
     }
 }
 

@@ -7,7 +7,7 @@ use super::engine::{Engine, unexpected};
 use super::plan::{Named, fingerprint, injected_ms};
 use super::request::awaits;
 use crate::error::{Error, Result};
-use crate::model::{Counter, Subject};
+use crate::model::{Counter, Per, Subject};
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
@@ -82,6 +82,13 @@ impl Adjust<'_> {
             return Err(Error::invalid(format!(
                 "a correction needs a reason of 1 to {MAX_REASON_BYTES} bytes on one line: who asked for it, and why"
             )));
+        }
+        let per = self.counter.window().per();
+        if per == Per::Open || per.rate_period().is_some() {
+            return Err(Error::invalid(
+                "a correction is of what a window has counted; `refund` and `penalty` correct a rate, and open calls end with \
+                 their holds",
+            ));
         }
         let delta = self.delta()?;
         let Named { scope, key, span_ms, expiry } = Named::new(self.engine, self.counter, self.subject, now_ms)?;

@@ -31,19 +31,27 @@ impl Refund<'_> {
 
     fn call(&self, now_ms: i64) -> Result<((), ScriptCall)> {
         let Request { engine, policy, subject, amounts, id, at, .. } = &self.request;
-        let taken_us = self.taken_us.unwrap_or_else(|| now_ms.saturating_mul(1000));
-        let plan = Plan::of_amounts(engine, policy, subject, taken_us / 1000, amounts)?;
+        let taken_ms = self.taken_us.map_or(now_ms, |taken_us| taken_us / 1000);
+        let plan = Plan::of_amounts(engine, policy, subject, taken_ms, amounts)?;
         let mut args = vec![plan.letters()];
+        // The windows of a grant are what they were, whatever the time is now.
+        match self.taken_us {
+            Some(_) => args.extend([String::new(), String::new()]),
+            None => plan.write_span(&mut args),
+        }
         args.extend(plan.counters().map(|(_, _, entry)| entry.amount.to_string()));
         for (place, limit, entry) in plan.rates() {
             let (granted, [span_us, how]) = (self.granted.get(place), span_and_how(limit));
             // By an override where it was granted by one: the unit of a rate is its limit.
             let by = granted.and_then(|state| state.limit).map_or_else(|| limit_text(limit), |limit| limit.to_string());
             let how = granted.and_then(|state| filled(Some(limit.counter().window().per()), state)).unwrap_or(how);
-            args.extend([entry.amount.saturating_neg().to_string(), by, span_us, how]);
+            // A shadow limit that would have refused took nothing.
+            let taken = if granted.is_some_and(|state| state.shadowed) { 0 } else { entry.amount };
+            args.extend([taken.saturating_neg().to_string(), by, span_us, how]);
         }
         let mut keys: Vec<_> = plan.counters().chain(plan.rates()).map(|(_, _, entry)| entry.key.clone()).collect();
-        args.extend([at.map(|_| time_text(now_ms)).unwrap_or_default(), taken_us.to_string()]);
+        args.push(at.map(|_| time_text(now_ms)).unwrap_or_default());
+        args.push(self.taken_us.map(|taken_us| taken_us.to_string()).unwrap_or_default());
         args.push(engine.receipt_ttl.as_millis().to_string());
         match id {
             Some(id) => {

@@ -3,7 +3,7 @@
 use costguard::script::{self, Op};
 use costguard::store::ScriptCall;
 
-use super::{ALWAYS, BUCKET, EXPIRES, RECEIPT_TTL, RECORD_TTL, TTL, WIDTH};
+use super::{ALWAYS, BUCKET, EXPIRES, NONCE, RECEIPT_TTL, RECORD_TTL, TTL, WIDTH};
 
 /// One call. Counters are `(name, arguments)`.
 #[derive(Clone, Debug)]
@@ -114,10 +114,10 @@ pub(crate) fn extend(record: &str, ttl_ms: &str, width_ms: &str, counters: &[(&s
     call(Op::Extend, counters.collect(), &[record, ttl_ms, width_ms, RECORD_TTL])
 }
 
-/// Counters as `(name, amount, limit)`.
+/// Counters as `(name, amount, limit)`, by the request [`NONCE`].
 pub(crate) fn grow(record: &str, tail: &str, counters: &[(&str, &str, &str)]) -> Call {
     let counters = counters.iter().map(|(key, amount, limit)| ((*key).to_owned(), owned(&[amount, "1", limit])));
-    call(Op::Grow, counters.collect(), &[record, RECORD_TTL, tail])
+    call(Op::Grow, counters.collect(), &[record, RECORD_TTL, NONCE, tail])
 }
 
 pub(crate) fn hold() -> Call {
@@ -281,13 +281,15 @@ impl Call {
             Op::Grow => {
                 args.push(letters());
                 args.extend(self.rest[..2].iter().cloned().chain(limits()).chain(states()));
-                args.extend([now, self.rest[2].clone()]);
+                args.extend([now, self.rest[2].clone(), self.rest[3].clone()]);
             }
             Op::Refund => {
                 args.push(letters());
+                // Bounds where it was taken now.
+                args.extend(if self.taken_us.as_deref() == Some("") { span() } else { Default::default() });
                 args.extend(own(0).chain(states()).chain([now]).chain(self.taken_us.clone()));
                 args.extend(receipt);
-                args.resize(self.counters.len() + 4 * self.states.len() + 5, String::new());
+                args.resize(self.counters.len() + 4 * self.states.len() + 7, String::new());
             }
             _ => args.extend(rest().chain((!self.now_ms.is_empty()).then(|| self.now_ms.clone()))),
         }

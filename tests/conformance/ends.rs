@@ -14,6 +14,8 @@ pub(crate) fn cases() -> Vec<Case> {
 const UNKNOWN: &str = "!COSTGUARD_UNKNOWN_HOLD there is no hold h: it was never made, or ended too long ago";
 const EXPIRED: &str = "!COSTGUARD_EXPIRED this hold has expired; reserve anew";
 const EXTENDED_WITHIN: &str = "EXTENDED open f 0 4000000000 0 560000 4000000600000 -";
+/// Until when a record is known that was made at [`NOW`].
+const KNOWN: Ttl = About("4000000700000");
 const LOST: &str = "!COSTGUARD_EXPIRED this hold was lost with an evicted key; reserve anew";
 
 /// The hold `h` on `a` for 5, as `reserve` leaves it.
@@ -203,14 +205,21 @@ fn extends() -> Vec<Case> {
             .holds("a", "'0'", At(END))
             .holds("a:held", "'5'", At(END))
             .holds("a:holds", format!("{{4000001000000='5' next='{BUCKET}'}}"), At(END))
-            .holds("h", format!("'{later}'"), In(700_000)),
+            .holds("h", format!("'{later}'"), KNOWN),
         open("extend: within its bucket")
             .run(it("460000", WIDTH).at("4000000100000"), format!("EXTENDED {same}"))
             .holds("a", "'0'", At(END))
             .holds("a:held", "'5'", At(END))
             .holds("a:holds", bucket("5"), At(END))
-            .holds("h", format!("'{same}'"), In(700_000)),
+            .holds("h", format!("'{same}'"), KNOWN),
         open("extend: never to end earlier, nor in an earlier bucket")
+            .run(it("1000", "100").at("4000000100000"), format!("EXTENDED {OPEN}"))
+            .holds("a", "'0'", At(END))
+            .holds("a:held", "'5'", At(END))
+            .holds("a:holds", bucket("5"), At(END))
+            .holds("h", format!("'{OPEN}'"), KNOWN),
+        open("extend: a record that is known for less long than that")
+            .put("PEXPIRE", "h", &["300000"])
             .run(it("1000", "100").at("4000000100000"), format!("EXTENDED {OPEN}"))
             .holds("a", "'0'", At(END))
             .holds("a:held", "'5'", At(END))
@@ -226,26 +235,33 @@ fn extends() -> Vec<Case> {
             .holds("a", "'0'", At(END))
             .holds("a:held", "'0'", At(END))
             .holds("a:holds", format!("{{4000001000000='0' next='{BUCKET}'}}"), At(END))
-            .holds("h", format!("'{later}'"), In(700_000)),
+            .holds("h", format!("'{later}'"), KNOWN),
         case("extend: a hold of nothing whose bucket came to nothing")
             .put("SET", "h", &[OPEN, "PXAT", "4000000700000"])
             .put("HSET", "a:holds", &["next", BUCKET])
             .put("PEXPIREAT", "a:holds", &[END])
             .run(extend(OPEN, "900000", WIDTH, &[("a", "0")]).at("4000000100000"), format!("EXTENDED {later}"))
             .holds("a:holds", format!("{{4000001000000='0' next='{BUCKET}'}}"), At(END))
-            .holds("h", format!("'{later}'"), In(700_000)),
+            .holds("h", format!("'{later}'"), KNOWN),
         held(case("extend: 64 bits"), "a", "a:held", "a:holds", MAX)
             .run(extend(OPEN, "900000", WIDTH, &[("a", MAX)]).at("4000000100000"), format!("EXTENDED {later}"))
             .holds("a", "'0'", At(END))
             .holds("a:held", format!("'{MAX}'"), At(END))
             .holds("a:holds", format!("{{4000001000000='{MAX}' next='{BUCKET}'}}"), At(END))
-            .holds("h", format!("'{later}'"), In(700_000)),
+            .holds("h", format!("'{later}'"), KNOWN),
     ]
+}
+
+/// [`OPEN`] after growing by these requests.
+fn grown(requests: &[u8]) -> String {
+    let step: Vec<_> = requests.iter().map(|request| format!("{request:032}")).collect();
+    OPEN.replacen(" 0 ", &format!(" {} ", step.join(".")), 1)
 }
 
 fn grows() -> Vec<Case> {
     let it = |amount: &str| grow(OPEN, "more", &[("a", amount, "10")]).at(NOW);
-    let more = "open f 1 4000000000 0 550000 4000000600000 more";
+    let more = format!("open f {NONCE}.0 4000000000 0 550000 4000000600000 more");
+    let last_four = grown(&[5, 4, 3]).replacen("f ", &format!("f {NONCE}."), 1);
     vec![
         open("grow: up to the limit")
             .put("SET", "a", &["1", "PXAT", END])
@@ -277,6 +293,13 @@ fn grows() -> Vec<Case> {
             .holds("a:holds", bucket("10"), At(END))
             .holds("b:holds", bucket("10"), At(END))
             .holds("h", format!("'{more}'"), In(700_000)),
+        open("grow: the record names the last four requests")
+            .put("SET", "h", &[&grown(&[5, 4, 3, 2]), "PXAT", "4000000700000"])
+            .run(grow(&grown(&[5, 4, 3, 2]), "-", &[("a", "1", "10")]).at(NOW), format!("GRANTED {last_four}"))
+            .holds("a", "'0'", At(END))
+            .holds("a:held", "'6'", At(END))
+            .holds("a:holds", bucket("6"), At(END))
+            .holds("h", format!("'{last_four}'"), In(700_000)),
         is_open(
             open("grow: beyond 64 bits")
                 .run(grow(OPEN, "more", &[("a", MAX, "")]).at(NOW), OVERFLOW_A)
@@ -376,7 +399,7 @@ fn corrupt() -> Vec<Case> {
 
 fn evicted() -> Vec<Case> {
     let one = [("a", "5", "7")];
-    let more = "open f 1 4000000000 0 550000 4000000600000 more";
+    let more = format!("open f {NONCE}.0 4000000000 0 550000 4000000600000 more");
     let later = "open f 0 4000000000 0 1000000 4000001000000 -";
     vec![
         open("settle: a counter that is gone lives as long as what is held beside it")
@@ -425,16 +448,16 @@ fn evicted() -> Vec<Case> {
             .put("PEXPIRE", "a:holds", &["300000"])
             .run(extend(OPEN, "460000", WIDTH, &[("a", "5")]).at("4000000100000"), EXTENDED_WITHIN)
             .holds("a", "'0'", At(END))
-            .holds("a:held", "'5'", In(700_000))
-            .holds("a:holds", bucket("5"), In(700_000))
-            .holds("h", format!("'{}'", &EXTENDED_WITHIN[9..]), In(700_000)),
+            .holds("a:held", "'5'", KNOWN)
+            .holds("a:holds", bucket("5"), KNOWN)
+            .holds("h", format!("'{}'", &EXTENDED_WITHIN[9..]), KNOWN),
         held(case("extend: buckets that are made anew have a TTL"), "a", "a:held", "a:holds", "0")
             .put("DEL", "a:holds", &[])
             .run(extend(OPEN, "900000", WIDTH, &[("a", "0")]).at("4000000100000"), format!("EXTENDED {later}"))
             .holds("a", "'0'", At(END))
             .holds("a:held", "'0'", At(END))
-            .holds("a:holds", "{4000001000000='0'}", In(700_000))
-            .holds("h", format!("'{later}'"), In(700_000)),
+            .holds("a:holds", "{4000001000000='0'}", KNOWN)
+            .holds("h", format!("'{later}'"), KNOWN),
         open("grow: a total that was lost is made anew with a TTL")
             .put("PEXPIRE", "a:holds", &["800000"])
             .put("DEL", "a:held", &[])
@@ -447,7 +470,7 @@ fn evicted() -> Vec<Case> {
 }
 
 fn malformed() -> Vec<Case> {
-    let mut it = open("settle, release, extend: what is no argument changes nothing").run(
+    let mut it = open("settle, release, extend, grow: what is no argument changes nothing").run(
         raw(Op::Extend, &["h", "a:holds", "a:held"], &[OPEN, TTL, WIDTH, "0", NOW, "5"]),
         "!COSTGUARD_INVALID record_ttl_ms",
     );
@@ -463,6 +486,10 @@ fn malformed() -> Vec<Case> {
     for amount in NO_AMOUNT {
         it =
             it.run(settle_as(OPEN, "5", RECEIPT_TTL, &[("a", "5", "5"), ("b", "5", amount)]).at(NOW), INVALID_AMOUNT_2);
+    }
+    for nonce in ["", "0", "0123456789abcdef0123456789abcde ", "0123456789abcdef0123456789abcdef0"] {
+        let args = ["c", OPEN, "700000", "1", "1", "10", NOW, nonce, "-"];
+        it = it.run(raw(Op::Grow, &["a", "a:held", "h", "a:holds"], &args), "!COSTGUARD_INVALID nonce");
     }
     vec![is_open(it)]
 }

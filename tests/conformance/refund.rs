@@ -31,6 +31,20 @@ fn refunds() -> Vec<Case> {
             .run(refund(&[("a", "4")], TAKEN).at(NOW).id("g"), CONFLICT)
             .holds("a", "'6'", At(END))
             .holds("r", "'f OK 6'", In(60_000)),
+        case("refund: of now by the store's clock, in the windows of now; a repeat whenever it comes")
+            .put("SET", "a", &["10", "PXAT", END])
+            .run(
+                refund(&[("a", "4")], "").window(NOW, "4000000001000").at("3999999999999").id("f"),
+                "STALE 3999999999000",
+            )
+            .run(
+                refund(&[("a", "4")], "").window(NOW, "4000000001000").at("4000000001000").id("f"),
+                "STALE 4000000001000",
+            )
+            .run(refund(&[("a", "4")], "").window(NOW, "4000000001000").at("4000000000999").id("f"), "OK 6")
+            .run(refund(&[("a", "4")], "").window(NOW, "4000000001000").at("4000000001000").id("f"), "REPLAY OK 6")
+            .holds("a", "'6'", At(END))
+            .holds("r", "'f OK 6'", In(60_000)),
         case("refund: of each kind of rate")
             .put("SET", "g", &["4000000003000000", "PX", "60000"])
             .put("SET", "s", &["66666666 0 5", "PX", "60000"])

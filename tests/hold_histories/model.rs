@@ -343,7 +343,8 @@ impl Model {
         for part in &hold.parts {
             *self.buckets.entry((part.key.clone(), hold.bucket_ms)).or_insert(0) += part.amount;
         }
-        hold.forgotten_ms = self.now_ms + ttl_ms + RECEIPT_TTL_MS;
+        // Not earlier than before, as it does not end earlier.
+        hold.forgotten_ms = hold.forgotten_ms.max(self.now_ms + ttl_ms + RECEIPT_TTL_MS);
         let expires_ms = hold.expires_ms;
         self.holds.insert(id, hold);
         Outcome::Reserved { ended: false, expires_ms }
@@ -356,7 +357,8 @@ impl Model {
         };
         let more: Vec<_> =
             hold.parts.iter().map(|part| Part { amount: amount.of(part.meter), ..part.clone() }).collect();
-        let refused_by = self.refuse(&more);
+        // A limit of which no more is asked does not refuse.
+        let refused_by: Vec<_> = self.refuse(&more).into_iter().filter(|place| more[*place].amount > 0).collect();
         if !refused_by.is_empty() {
             return Outcome::Refused(refused_by.len());
         }
@@ -398,18 +400,32 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
+/// A long hold that is extended by less than is left, and settled hours later.
+fn outlasting() -> impl Strategy<Value = Vec<Operation>> {
+    let hold = (0..USERS, 0..POLICIES.len(), amount(), 0..IDS);
+    (hold, 1000..10_000_i64, 8 * HOUR_MS..23 * HOUR_MS).prop_map(|((user, policy, amount, id), ttl_ms, ms)| {
+        vec![
+            Operation::Reserve { user, policy, amount, id, ttl_ms: 24 * HOUR_MS },
+            Operation::Extend { id, ttl_ms, elsewhere: false },
+            Operation::Advance { ms },
+            Operation::Settle { id, amount, elsewhere: true },
+        ]
+    })
+}
+
 /// A time to begin at, near changes of the clocks in Berlin and ends of months, and what happens then; every seventh step is
 /// an earlier one once more.
 pub(crate) fn history(most: usize) -> impl Strategy<Value = (i64, Vec<Operation>)> {
     let begin = prop_oneof![Just(1_774_699_200_000_i64), Just(1_792_843_200_000), Just(1_830_254_400_000)];
     let begin = (begin, 0..36 * HOUR_MS).prop_map(|(begin_ms, later_ms)| begin_ms + later_ms);
-    let step = (operation(), proptest::option::weighted(0.15, 0..6_usize));
+    let operations = prop_oneof![30 => operation().prop_map(|it| vec![it]), 1 => outlasting()];
+    let step = (operations, proptest::option::weighted(0.15, 0..6_usize));
     (begin, proptest::collection::vec(step, 1..most)).prop_map(|(begin_ms, steps)| {
         let mut history: Vec<Operation> = Vec::with_capacity(steps.len());
-        for (operation, repeats) in steps {
+        for (operations, repeats) in steps {
             let timeless = |it: &&Operation| !matches!(it, Operation::Advance { .. });
             let earlier = repeats.and_then(|back| history.iter().rev().filter(timeless).nth(back)).cloned();
-            history.push(earlier.unwrap_or(operation));
+            history.extend(earlier.map_or(operations, |earlier| vec![earlier]));
         }
         (begin_ms, history)
     })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use costguard::{Amounts, Counter, Decision, Fraction, Limit, Meter, Money, Policy, Window};
+use costguard::{Amounts, Correction, Counter, Decision, ErrorKind, Fraction, Limit, Meter, Money, Policy, Window};
 
 use super::support::{TestStore, on_every_store};
 use super::{alice, at, denied, granted, of_tokens, only, stands, tokens};
@@ -354,17 +354,50 @@ async fn a_late_settlement_gives_back_nothing_that_has_leaked_out_since() {
 }
 
 #[tokio::test]
-async fn a_shadow_rate_is_not_given_back_what_it_did_not_take() {
+async fn a_shadow_rate_is_given_back_what_it_took_and_nothing_else() {
     on_every_store(async |store| {
         let guard = store.guard();
-        let shadow = tokens(10, Window::rate(HOUR).unwrap()).mode(costguard::Mode::Shadow);
-        let policy = only(shadow);
-        let reserve = async |tokens| guard.reserve(&policy, &alice(), of_tokens(tokens)).at(at(0)).await.unwrap();
-        granted(reserve(10).await).forget();
-        let mut refused = granted(reserve(5).await);
-        assert!(refused.limits()[0].shadowed);
-        refused.release().await.unwrap();
-        assert_eq!(guard.peek(&policy, &alice()).at(at(0)).await.unwrap()[0].used, 10);
+        for window in [Window::rate(HOUR), Window::sliding(HOUR), Window::log(HOUR)] {
+            let policy = only(tokens(10, window.unwrap()).mode(costguard::Mode::Shadow));
+            let used = async || guard.peek(&policy, &alice()).at(at(0)).await.unwrap()[0].used;
+            let reserve =
+                async |tokens| granted(guard.reserve(&policy, &alice(), of_tokens(tokens)).at(at(0)).await.unwrap());
+            let mut taken = reserve(10).await;
+            let mut refused = reserve(5).await;
+            assert_eq!([taken.limits()[0].shadowed, refused.limits()[0].shadowed], [false, true]);
+            let admitted = granted(guard.admit(&policy, &alice(), of_tokens(5)).at(at(0)).await.unwrap());
+            assert!(admitted.limits[0].shadowed);
+            guard.refund(&policy, &alice(), of_tokens(5)).of(&admitted).at(at(0)).await.unwrap();
+            refused.release().await.unwrap();
+            assert_eq!(used().await, 10, "{policy:?}");
+            taken.settle(of_tokens(7)).await.unwrap();
+            assert_eq!(used().await, 7, "{policy:?}");
+
+            // Who finds a hold does not know, and most have taken.
+            let hold = reserve(3).await;
+            guard.hold(&alice(), hold.id()).at(at(0)).await.unwrap().release().await.unwrap();
+            assert_eq!(used().await, 7, "{policy:?}");
+            hold.forget();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_counts_in_no_window_is_not_corrected_by_hand() {
+    on_every_store(async |store| {
+        let guard = store.guard();
+        let before = store.dump().await;
+        let open = Counter::new("user", Meter::CONCURRENCY, Window::open());
+        let windows = [Window::rate(HOUR), Window::sliding(HOUR), Window::log(HOUR)];
+        let rates = windows.map(|window| Counter::new("user", Meter::TOKENS, window.unwrap()));
+        for counter in rates.iter().chain([&open]) {
+            for correction in [Correction::Add(1), Correction::Subtract(1), Correction::Reset] {
+                let refused = guard.adjust(&alice(), counter, correction, "a test").await.unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::Invalid, "{counter:?}");
+            }
+        }
+        assert_eq!(values(&before), values(&store.dump().await));
     })
     .await;
 }

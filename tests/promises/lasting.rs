@@ -194,15 +194,18 @@ async fn one_clock_a_client_whose_clock_is_wrong_gets_the_same_answers() {
                 [0, -300 * 24 * HOUR_MS, -40 * 24 * HOUR_MS, -HOUR_MS, HOUR_MS, 24 * HOUR_MS, 400 * 24 * HOUR_MS]
             {
                 let clock = Arc::new(ManualClock::new(store.now_ms().await + off_ms));
-                let guard = store.builder().clock(clock).store(store.store.clone()).unwrap();
+                let new_guard = || store.builder().clock(clock.clone()).store(store.store.clone()).unwrap();
+                let guard = new_guard();
                 let charged = guard.charge(&policy, &alice(), nanos(60)).await.unwrap().limits;
                 let admitted = guard.admit(&policy, &alice(), nanos(50)).await.unwrap();
                 let Decision::Denied(denial) = admitted else { panic!("60 and 50 are over 100") };
                 let adjusted = guard.adjust(&alice(), &day, Correction::Subtract(1), "a test").await.unwrap();
                 let noted: Vec<_> =
                     guard.adjustments(&alice(), &day).await.unwrap().into_iter().map(|note| note.after).collect();
+                // By a guard that has not learned what time it is.
+                let refunded = new_guard().refund(&policy, &alice(), nanos(10)).id("refund").await.unwrap();
                 let keys: BTreeSet<_> = store.dump().await.into_iter().map(|stored| stored.key).collect();
-                answers.push((charged, denial.limits, denial.limit, adjusted, noted, keys));
+                answers.push((charged, denial.limits, denial.limit, adjusted, noted, refunded, keys));
                 store.clean().await;
             }
             // The hour may have ended in between: then the answers differ rightly, and it is done once more.

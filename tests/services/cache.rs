@@ -1,5 +1,6 @@
 //! The cache: values, hashes, invalidation.
 
+use costguard::Error;
 use costguard::service::{Cache, OnTrouble};
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +137,45 @@ async fn a_tag_invalidates_all_that_carries_it() {
         assert_eq!(read().await, [None, None, Some(3)]);
         assert_eq!(cache.get::<i32>("d").await.unwrap(), Some(5));
         lives(store).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_value_that_lives_longer_has_tags_that_do_so_too() {
+    on_every_store(async |store| {
+        let cache = store.guard().cache("api");
+        let models = cache.tagged(&["models", "org:acme"]);
+        models.set("a", &1).await.unwrap();
+        models.set("b", &2).await.unwrap();
+        assert!(cache.expire("a", HOUR * 5).await.unwrap());
+        for (key, left) in lives(store).await {
+            assert_eq!(left > HOUR * 4, !key.ends_with("{b}"), "{key} lives for {left:?}");
+        }
+        cache.invalidate_tag("org:acme").await.unwrap();
+        assert!(!cache.expire("a", HOUR).await.unwrap(), "there is none");
+        assert_eq!(cache.get::<i32>("a").await.unwrap(), None);
+        cache.hset("hash", "field", &1).await.unwrap();
+        assert!(cache.expire("hash", HOUR * 2).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_added_to_has_no_tags() {
+    on_every_store(async |store| {
+        let cache = store.guard().cache("api").tagged(&["models"]);
+        assert_eq!(cache.incr("hits", 5).await.unwrap(), 5);
+        cache.invalidate_tag("models").await.unwrap();
+        assert_eq!((cache.get("hits").await.unwrap(), cache.incr("hits", 1).await.unwrap()), (Some(5), 6));
+        cache.set("tagged", &5).await.unwrap();
+        cache.get_or_compute("computed", HOUR, || async { Ok::<_, Error>(5) }).await.unwrap();
+        for key in ["tagged", "computed"] {
+            assert_eq!(cache.incr(key, 1).await.unwrap_err().kind(), ErrorKind::Invalid, "{key}");
+            assert_eq!(cache.get(key).await.unwrap(), Some(5), "{key}");
+        }
+        store.guard().cache("api").set("text", "five").await.unwrap();
+        assert_eq!(cache.incr("text", 1).await.unwrap_err().kind(), ErrorKind::Corrupt);
     })
     .await;
 }

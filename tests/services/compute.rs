@@ -203,6 +203,28 @@ async fn one_refreshes_early_and_the_others_have_the_old_value() {
 }
 
 #[tokio::test]
+async fn a_refresh_that_fails_gives_no_value_that_is_gone_by_then() {
+    on_every_store(async |store| {
+        let eager = store.guard().cache("api").tagged(&["models"]).early_refresh(1e12);
+        for is_invalidated in [false, true] {
+            assert_eq!(compute(&eager, "a", 1).await, 1);
+            let (meanwhile, failure) = (eager.clone(), || "x".parse::<costguard::Money>().unwrap_err());
+            let refreshed: Result<i32, Error> = eager
+                .get_or_compute("a", HOUR, || async move {
+                    match is_invalidated {
+                        true => meanwhile.invalidate_tag("models").await?,
+                        false => meanwhile.delete("a").await?,
+                    }
+                    Err(failure())
+                })
+                .await;
+            assert_eq!(refreshed.unwrap_err().kind(), failure().kind());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nothing_is_remembered_by_choice() {
     on_every_store(async |store| {
         let finds = AtomicUsize::new(0);

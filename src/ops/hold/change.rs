@@ -23,14 +23,14 @@ impl Extend<'_> {
     async fn run(self) -> Result<()> {
         let Self { hold, ttl } = self;
         let (ttl_ms, width_ms) = ttl_and_width_ms(ttl)?;
-        let mut answer = hold.run(|hold| Ok(extend_call(hold, ttl_ms, width_ms))).await?;
+        let mut answer = hold.run(|hold| extend_call(hold, ttl_ms, width_ms)).await?;
         answer.expect("EXTENDED")?;
         hold.record = Record::read(answer.rest(), &hold.engine.prefix)?;
         Ok(())
     }
 }
 
-fn extend_call(hold: &Hold, ttl_ms: u64, width_ms: u64) -> ScriptCall {
+fn extend_call(hold: &Hold, ttl_ms: u64, width_ms: u64) -> Result<ScriptCall> {
     let Record { line, .. } = &hold.record;
     let entries: Vec<_> = hold.record.counters().collect();
     let record_ttl_ms = u128::from(ttl_ms) + hold.engine.receipt_ttl.as_millis();
@@ -38,9 +38,9 @@ fn extend_call(hold: &Hold, ttl_ms: u64, width_ms: u64) -> ScriptCall {
     keys.extend(entries.iter().map(|entry| format!("{}:holds", entry.key)));
     keys.extend(entries.iter().map(|entry| format!("{}:held", entry.key)));
     let mut args = vec![line.clone(), ttl_ms.to_string(), width_ms.to_string(), record_ttl_ms.to_string()];
-    args.push(hold.at_text());
+    args.push(hold.at_text()?);
     args.extend(entries.iter().map(|entry| entry.amount.to_string()));
-    ScriptCall { script: script::of(Op::Extend), keys, args, idempotent: true }
+    Ok(ScriptCall { script: script::of(Op::Extend), keys, args, idempotent: true })
 }
 
 /// More amounts for a hold, made by [`Hold::grow`].
@@ -67,8 +67,18 @@ pub enum Growth {
 impl Grow<'_> {
     async fn run(self) -> Result<Growth> {
         let Self { hold, more } = self;
-        let call = grow_call(hold, &more)?;
+        // Asked for again after a lost answer it is the same request.
+        let nonce = match hold.growing.take() {
+            Some(growing) if growing.0 == more => growing.1,
+            _ => uuid::Uuid::now_v7().simple().to_string(),
+        };
+        if hold.record.grew_by(&nonce) {
+            return Ok(Growth::Granted);
+        }
+        hold.growing = Some(Box::new((more.clone(), nonce.clone())));
+        let call = grow_call(hold, &more, &nonce)?;
         let mut answer = hold.engine.run_unclocked(&call).await?;
+        hold.growing = None;
         match answer.status() {
             "DENIED" => {
                 answer.expect("DENIED")?;
@@ -78,11 +88,10 @@ impl Grow<'_> {
                 let refused_by = places.filter_map(|place| entries.get(place)).map(|entry| entry.key.clone()).collect();
                 Ok(Growth::Denied { refused_by })
             }
-            // When the store has it as this very step leaves it, an earlier sending of this call took the step.
             "CHANGED" => {
-                let step = hold.record.step + 1;
                 hold.reread(&answer)?;
-                if hold.record.step == step && call.args.last().is_some_and(|tail| hold.record.line.ends_with(tail)) {
+                // An earlier sending of this request has arrived.
+                if hold.record.grew_by(&nonce) {
                     return Ok(Growth::Granted);
                 }
                 Err(Error::new(
@@ -99,7 +108,7 @@ impl Grow<'_> {
     }
 }
 
-fn grow_call(hold: &Hold, more: &Amounts) -> Result<ScriptCall> {
+fn grow_call(hold: &Hold, more: &Amounts, nonce: &str) -> Result<ScriptCall> {
     let record = &hold.record;
     let ttl_ms = u128::try_from(record.expires_ms.saturating_sub(record.reserved_us / 1000)).unwrap_or(0);
     let record_ttl_ms = (ttl_ms + hold.engine.receipt_ttl.as_millis()).to_string();
@@ -107,8 +116,10 @@ fn grow_call(hold: &Hold, more: &Amounts) -> Result<ScriptCall> {
     let expiries = vec!["1"; record.counters().count()].join(" ");
     let mut args = vec![record.letters(), record.line.clone(), record_ttl_ms, expiries];
     for entry in record.counters().chain(record.rates()) {
-        args.push(more.of_or(&entry.meter, 0)?.to_string());
-        args.push(entry.bound.text());
+        let (amount, mut bound) = (more.of_or(&entry.meter, 0)?, entry.bound);
+        // A limit of which no more is asked refuses nothing.
+        bound.is_shadow |= amount == 0;
+        args.extend([amount.to_string(), bound.text()]);
         if entry.rate.is_some() {
             args.extend(entry.span_and_how());
         }
@@ -119,7 +130,7 @@ fn grow_call(hold: &Hold, more: &Amounts) -> Result<ScriptCall> {
         let sum = sum.ok_or_else(|| Error::new(ErrorKind::Overflow, "the hold would leave the 64-bit range"))?;
         grown.push((entry.key.as_str(), sum.to_string(), entry.bound));
     }
-    args.extend([hold.at_text(), write_tail(&record.tags, grown.into_iter())]);
+    args.extend([hold.at_text()?, nonce.to_owned(), write_tail(&record.tags, grown.into_iter())]);
     let mut keys: Vec<_> = record.counters().map(|entry| entry.key.clone()).collect();
     keys.extend(record.counters().map(|entry| [&entry.key, ":held"].concat()));
     keys.extend(record.rates().map(|entry| entry.key.clone()));

@@ -142,7 +142,7 @@ fn settle_call(hold: &Hold, actual: &Amounts) -> Result<ScriptCall> {
             .collect::<Result<Vec<_>>>()?,
     );
     let mut args = vec![record.letters(), record.line.clone(), record.bucket(), record.expires_ms.to_string()];
-    args.extend([hold.engine.receipt_ttl.as_millis().to_string(), all.join(","), hold.at_text()]);
+    args.extend([hold.engine.receipt_ttl.as_millis().to_string(), all.join(","), hold.at_text()?]);
     args.extend(record.counters().map(|entry| entry.amount.to_string()));
     args.extend(amounts);
     if !rate_keys.is_empty() {
@@ -197,7 +197,7 @@ fn release_call(hold: &Hold) -> Result<ScriptCall> {
     let mut args = vec![record.letters(), record.line.clone(), record.bucket(), receipt_ttl_ms];
     args.extend(record.counters().map(|entry| entry.amount.to_string()));
     if !rate_keys.is_empty() {
-        args.extend([hold.at_text(), record.reserved_us.to_string()]);
+        args.extend([hold.at_text()?, record.reserved_us.to_string()]);
         args.extend(corrections);
     }
     let mut keys = hold.keys(false);
@@ -239,7 +239,8 @@ impl Endings {
         let (observed, at_ms, outage, lent) = (hold.observed.take(), hold.at_ms, hold.outage, hold.lent.take());
         let guard = lent.as_ref().map_or_else(|| engine.clone(), |lent| lent.engine.clone());
         let (limits, ended) = (std::mem::take(&mut hold.limits), true);
-        let mut owned = Hold { engine, id, key, record, limits, observed: None, at_ms, ended, outage, lent };
+        let mut owned =
+            Hold { engine, id, key, record, limits, observed: None, growing: None, at_ms, ended, outage, lent };
         let counted = Arc::clone(&guard);
         let end = async move {
             let (mut pauses, until) = (pauses(), Instant::now() + owned.left());

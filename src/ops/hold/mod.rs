@@ -14,6 +14,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 pub use change::{Extend, Grow, Growth};
 pub(crate) use end::Endings;
 pub use end::{Release, Settle, Settled, SettledLimit};
@@ -26,7 +28,7 @@ pub use reserve::Reserve;
 
 use super::away::{Away, Delivery, Sent, Slot};
 use super::engine::{Answer, Engine};
-use super::plan::{filled, time_text};
+use super::plan::{filled, injected_ms, time_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Amounts, Decided, LimitState, Meter, Outage};
 use crate::script::{self, Op};
@@ -54,6 +56,8 @@ pub struct Hold {
     record: Record,
     limits: Vec<LimitState>,
     observed: Option<Amounts>,
+    /// By how much it was to grow when no answer came, and that request's nonce.
+    growing: Option<Box<(Amounts, String)>>,
     /// Injected time, for every further step.
     at_ms: Option<i64>,
     ended: bool,
@@ -82,8 +86,9 @@ impl Hold {
         answer.expect("HELD")?;
         let record = Record::read(answer.rest(), &engine.prefix)?;
         let (engine, key) = (engine.clone(), key.to_owned());
-        let (id, limits, observed, outage) = (key.clone(), Vec::new(), None, Outage::Deny);
-        Ok(Self { engine, id, key, record, limits, observed, at_ms, ended: true, outage, lent: None })
+        let (id, limits, outage) = (key.clone(), Vec::new(), Outage::Deny);
+        let (observed, growing) = (None, None);
+        Ok(Self { engine, id, key, record, limits, observed, growing, at_ms, ended: true, outage, lent: None })
     }
 
     /// Who reserved it.
@@ -220,7 +225,8 @@ impl Hold {
     /// block that came since does not stop a call that is under way.
     ///
     /// # Errors
-    /// As [`extend`](Self::extend), and `Conflict` when the hold has grown through another handle.
+    /// As [`extend`](Self::extend), and `Conflict` when the hold has grown through another handle. `Unavailable` when the store
+    /// cannot be reached: the same call can be made again, and grows the hold once.
     pub fn grow(&mut self, more: impl Into<Amounts>) -> Grow<'_> {
         Grow { hold: self, more: more.into() }
     }
@@ -271,13 +277,15 @@ impl Hold {
         let (mut keys, mut args) = (Vec::new(), Vec::new());
         for (place, entry) in self.record.entries.iter().enumerate().filter(|(_, entry)| entry.rate.is_some()) {
             let change = change(entry)?;
-            // A shadow limit that would have refused took nothing, so nothing is given back.
-            if change > 0 || (change < 0 && !entry.bound.is_shadow) {
+            // A shadow limit that would have refused took nothing, so nothing is given back. A handle that was found does not
+            // know, and most have taken.
+            let shadowed = self.limits.get(place).is_some_and(|state| state.shadowed);
+            if change > 0 || (change < 0 && !shadowed) {
                 keys.push(entry.key.clone());
                 args.extend([change.to_string(), entry.bound.limit.unwrap_or(1).to_string()]);
                 let [span_us, how] = entry.span_and_how();
                 // A handle that was found, or that grew, does not know how full the bucket was.
-                let taken = self.limits.get(place).filter(|_| self.record.step == 0);
+                let taken = self.limits.get(place).filter(|_| !self.record.has_grown());
                 let how = taken.and_then(|state| filled(entry.rate, state)).unwrap_or(how);
                 args.extend([span_us, how]);
             }
@@ -285,12 +293,15 @@ impl Hold {
         Ok((keys, args))
     }
 
-    fn at_text(&self) -> String {
-        self.at_ms.map(time_text).unwrap_or_default()
+    /// The injected time as the scripts take it, if they can.
+    fn at_text(&self) -> Result<String> {
+        let at_ms = self.at_ms.and_then(DateTime::from_timestamp_millis).map(injected_ms).transpose()?;
+        Ok(at_ms.map(time_text).unwrap_or_default())
     }
 
-    /// Moves the injected time of a hold that was reserved with one: for replays and tests.
-    pub fn set_time(&mut self, time: chrono::DateTime<chrono::Utc>) {
+    /// Moves the injected time of a hold that was reserved with one: for replays and tests. What is done at a time before 1970, or
+    /// after 2286, is `Invalid`.
+    pub fn set_time(&mut self, time: DateTime<Utc>) {
         self.at_ms = Some(time.timestamp_millis());
     }
 

@@ -23,13 +23,12 @@ pub enum HoldState {
 }
 
 /// `STATE FINGERPRINT STEP NOW_S US TTL_MS BUCKET_MS TAGS`, then `COUNTER AMOUNT LIMIT` a counter; when it has ended
-/// `|`, how, and the reply.
+/// `|`, how, and the reply. `STEP` names the last four requests by which it grew, `0` before the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     /// The line as it is stored: the scripts compare it.
     pub(crate) line: String,
     pub(crate) state: HoldState,
-    pub(crate) step: i64,
     pub(crate) reserved_us: i64,
     pub(crate) expires_ms: i64,
     pub(crate) bucket_ms: i64,
@@ -125,7 +124,8 @@ impl Record {
             _ => return Err(unexpected(line)),
         };
         let _fingerprint = word()?;
-        let (step, from_s, us) = (int(word()?)?, int(word()?)?, int(word()?)?);
+        let _step = word()?;
+        let (from_s, us) = (int(word()?)?, int(word()?)?);
         let (ttl_ms, bucket_ms) = (int(word()?)?, int(word()?)?);
         let reserved_us = from_s.checked_mul(1_000_000).and_then(|from_us| from_us.checked_add(us));
         let reserved_us = reserved_us.ok_or_else(|| unexpected(line))?;
@@ -151,7 +151,20 @@ impl Record {
                 entry.charged = Some(int(amount)?);
             }
         }
-        Ok(Self { line: line.to_owned(), state, step, reserved_us, expires_ms, bucket_ms, tags, entries })
+        Ok(Self { line: line.to_owned(), state, reserved_us, expires_ms, bucket_ms, tags, entries })
+    }
+
+    fn step(&self) -> &str {
+        self.line.split(' ').nth(2).unwrap_or_default()
+    }
+
+    pub(crate) fn has_grown(&self) -> bool {
+        self.step() != "0"
+    }
+
+    /// Whether the request of this nonce is one of the last by which it grew.
+    pub(crate) fn grew_by(&self, nonce: &str) -> bool {
+        self.step().split('.').any(|step| step == nonce)
     }
 
     /// What is kept in counters.

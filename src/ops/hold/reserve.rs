@@ -236,8 +236,9 @@ impl<'a> Reserve<'a> {
         };
         let record = Record::read(&line, &self.engine.prefix)?;
         let (engine, key) = (self.engine.clone(), self.subject.hold_key(&self.engine.prefix, id)?);
-        let (id, observed, outage, lent) = (id.to_owned(), None, Outage::Deny, None);
-        Ok(Decision::Granted(Hold { engine, id, key, record, limits, observed, at_ms, ended: false, outage, lent }))
+        let (id, ended, outage, lent) = (id.to_owned(), false, Outage::Deny, None);
+        let (observed, growing) = (None, None);
+        Ok(Decision::Granted(Hold { engine, id, key, record, limits, observed, growing, at_ms, ended, outage, lent }))
     }
 
     /// Reads `GRANTED now_s us bucket_ms part shadowed (state)... used... [held...]`, and gives the record that was stored.

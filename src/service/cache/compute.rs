@@ -135,13 +135,14 @@ impl Cache {
         let began = Instant::now();
         let value = match (compute().await, old) {
             (Ok(value), _) => value,
-            // Still valid, and better than nothing.
-            (Err(_), Some(old)) => {
+            // Better than nothing, if it is still valid.
+            (Err(err), Some(_)) => {
+                let Ok(Some(found)) = self.find(&keys[0]).await else { return Err(err) };
                 tracing::warn!(
                     cache = self.start.as_deref().unwrap_or_default(),
                     "a value could not be refreshed early"
                 );
-                return Ok(old);
+                return Ok(found.value);
             }
             (Err(err), None) => return Err(err),
         };

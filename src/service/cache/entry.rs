@@ -61,6 +61,11 @@ pub(super) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// Whether there is a line before the text.
+    pub(super) fn has_head(stored: &str) -> bool {
+        stored.starts_with('#')
+    }
+
     pub(super) fn read(stored: &'a str) -> Option<Self> {
         let Some(rest) = stored.strip_prefix('#') else {
             return Some(Self { took_ms: 0, tags: Vec::new(), text: stored });

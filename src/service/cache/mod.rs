@@ -118,25 +118,41 @@ impl Cache {
         self.or_miss(left, None)
     }
 
-    /// Lets a value live for this long from now on; whether there is one.
+    /// Lets a value live for this long from now on, and its tags at least; whether there is one.
     ///
     /// # Errors
     /// As [`set`](Self::set).
     pub async fn expire(&self, key: &str, ttl: Duration) -> Result<bool> {
-        let found = self.engine.cache_expire(self.value_key(key)?, ttl).await;
-        self.unless_away(found, false)
+        let value_key = self.value_key(key)?;
+        let found = async {
+            // First the tags: a value outlives none of its own.
+            Ok(self.prolong_tags(&value_key, ttl).await? && self.engine.cache_expire(value_key, ttl).await?)
+        };
+        self.unless_away(found.await, false)
     }
 
-    /// Adds to an integer that lives for the cache's TTL from its first amount on, and gives the sum.
+    /// Adds to an integer that lives for the cache's TTL from its first amount on, and gives the sum. It has no tags, whatever the
+    /// cache's are: no tag invalidates it, and what was set with tags or computed is no integer to add to.
     ///
     /// # Errors
-    /// `Invalid` as [`get`](Self::get) and for a negative amount, `Overflow` and `Corrupt` when the value cannot take it, with
-    /// nothing changed; `Ambiguous` and `Unavailable` when the store is away, whatever was chosen: there is no sum then.
+    /// `Invalid` as [`get`](Self::get), for a negative amount, and for a value that has tags or was computed; `Overflow` and
+    /// `Corrupt` when the value cannot take it. Nothing is changed then. `Ambiguous` and `Unavailable` when the store is away,
+    /// whatever was chosen: there is no sum then.
     pub async fn incr(&self, key: &str, by: i64) -> Result<i64> {
         if by < 0 {
             return Err(Error::invalid(format!("the amount is {by}; give zero or more")));
         }
-        self.engine.cache_incr(self.value_key(key)?, by, self.ttl).await
+        let key = self.value_key(key)?;
+        match self.engine.cache_incr(key.clone(), by, self.ttl).await {
+            Err(err) if err.kind() == ErrorKind::Corrupt && self.has_head(key).await => Err(Error::invalid(
+                "the value has tags or was computed, so it is no integer to add to; add to one under a key of its own",
+            )),
+            sum => sum,
+        }
+    }
+
+    async fn has_head(&self, key: String) -> bool {
+        matches!(self.engine.cache_get(key).await, Ok(Some(stored)) if Entry::has_head(&stored.text))
     }
 
     /// What this cache and its clones have done in this process.

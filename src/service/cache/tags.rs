@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::Cache;
-use super::entry::Tag;
+use super::entry::{Entry, Tag};
 use super::many::AT_ONCE;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::model::{encode_key, encode_tag};
 use crate::ops::MOST_TTL;
 
@@ -68,6 +68,24 @@ impl Cache {
             tags.push((tag, generation));
         }
         Ok(tags)
+    }
+
+    /// Lets the tags of a stored value live longer than a new TTL of it; whether none of them was invalidated.
+    pub(super) async fn prolong_tags(&self, key: &str, ttl: Duration) -> Result<bool> {
+        let stored = match self.engine.cache_get(key.to_owned()).await {
+            // A hash, which has none.
+            Err(err) if err.kind() == ErrorKind::Corrupt => None,
+            stored => stored?,
+        };
+        let tags =
+            stored.as_ref().and_then(|stored| Entry::read(&stored.text)).map_or_else(Vec::new, |entry| entry.tags);
+        if tags.is_empty() {
+            return Ok(true);
+        }
+        let of_value = Self { tags: Ok(tags.iter().map(|(tag, _)| (*tag).to_owned()).collect()), ..self.clone() };
+        // A tag that was invalidated begins a generation here, another than this value's.
+        let current = of_value.generations(ttl).await?;
+        Ok(current.iter().zip(tags).all(|((_, current), (_, generation))| current == generation))
     }
 
     /// Whether these are the generations of their tags. They are read after the value was: so a value that an invalidation
