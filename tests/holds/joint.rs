@@ -1,5 +1,10 @@
 //! One reservation under several roots.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
 use costguard::ops::JointHold;
 use costguard::{Decision, ErrorKind, Estimate, Subject};
 
@@ -14,6 +19,11 @@ fn jointly(decision: Decision<JointHold>) -> JointHold {
         Decision::Granted(joint) => joint,
         Decision::Denied(denial) => panic!("denied: {denial:?}"),
     }
+}
+
+/// As far as it comes without waiting.
+async fn step<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
 #[tokio::test]
@@ -64,6 +74,24 @@ async fn the_same_id_gives_the_same_holds_and_makes_those_that_are_missing() {
         }
         let mut again = jointly(guard.reserve_across(&parts, usd("4")).id("call").at(noon()).await.unwrap());
         assert!(again.settle(usd("3")).await.unwrap().iter().all(|settled| settled.replayed));
+    }
+}
+
+#[tokio::test]
+async fn a_settlement_that_was_given_up_lands_under_every_root() {
+    for guard in guards("joint-settle").await {
+        let policy = daily("10");
+        let subjects = ["acme", "bolt", "crow"].map(bob);
+        let parts = subjects.each_ref().map(|subject| (&policy, subject));
+        let mut joint = jointly(guard.reserve_across(&parts, usd("4")).at(noon()).await.unwrap());
+        // On a server the first settlement is under way then.
+        let _ = step(pin!(joint.settle(usd("3")))).await;
+        drop(joint);
+        assert_eq!(guard.shutdown(Duration::from_secs(10)).await, 0);
+        for subject in &subjects {
+            let state = &guard.peek(&policy, subject).at(noon()).await.unwrap()[0];
+            assert_eq!((state.used, state.held), (3_000_000_000, 0));
+        }
     }
 }
 

@@ -78,7 +78,7 @@ impl Settle<'_> {
     async fn run(self) -> Result<Settled> {
         let Self { hold, actual, durability } = self;
         // Whatever comes between, a drop then settles this, also of a hold that was only found.
-        hold.observed = Some(actual.clone());
+        hold.observe_end(&actual)?;
         let had_ended = std::mem::replace(&mut hold.ended, false);
         let settled = hold.settle_now(&actual, durability).await;
         hold.ended = match &settled {
@@ -90,6 +90,18 @@ impl Settle<'_> {
 }
 
 impl Hold {
+    /// Notes what a settlement is about to charge.
+    ///
+    /// # Errors
+    /// `Invalid` when it cannot be settled with that; what was observed before stays.
+    pub(super) fn observe_end(&mut self, actual: &Amounts) -> Result<()> {
+        for entry in &self.record.entries {
+            charged(entry, actual)?;
+        }
+        self.observed = Some(actual.clone());
+        Ok(())
+    }
+
     /// One attempt to settle, or to leave that to the queue; a drop ends the hold as before.
     pub(crate) async fn settle_now(&mut self, actual: &Amounts, durability: Option<Durability>) -> Result<Settled> {
         let durability = durability.or(self.engine.durability);

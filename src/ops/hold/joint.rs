@@ -158,12 +158,16 @@ impl JointHold {
     }
 
     /// Charges what the call really cost under every root, once; see [`Hold::settle`]. When one root fails the others are
-    /// settled all the same, and settling again ends the rest.
+    /// settled all the same, and settling again ends the rest; given up in between, they are settled when they are dropped.
     ///
     /// # Errors
     /// The first of [`Hold::settle`].
     pub async fn settle(&mut self, actual: impl Into<Amounts>) -> Result<Vec<Settled>> {
         let actual = actual.into();
+        for hold in &mut self.holds {
+            // One that cannot be settled with that says so in its turn.
+            let _ = hold.observe_end(&actual);
+        }
         let mut all = Vec::with_capacity(self.holds.len());
         for hold in &mut self.holds {
             all.push(hold.settle(actual.clone()).await);
