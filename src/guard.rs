@@ -422,6 +422,7 @@ impl CostGuard {
     /// Waits until the holds that were dropped are settled or released and what was granted without the store is delivered,
     /// and gives how many were not when `timeout` was over, with the dropped holds that could not be ended before, each told once:
     /// those holds expire, and the rest is lost where no [file](Builder::outage_file) keeps it. Call it before the runtime ends.
+    /// Given up before its time is over it changes nothing, and it can be called again.
     pub async fn shutdown(&self, timeout: Duration) -> usize {
         let begun = Instant::now();
         let dropped = self.engine.endings.drain(timeout).await;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use costguard::store::redis::RedisConfig;
 use costguard::{CostGuard, Counter, Decision, Error, ErrorKind, Limit, Meter, Money, Policy, Subject, Window};
 use support::Cluster;
+use support::server::until;
 use tokio::task::{JoinSet, block_in_place};
 
 /// One counter: a call with one key.
@@ -177,6 +178,50 @@ async fn the_cluster_is_found_through_any_node_that_answers() {
     let err = CostGuard::connect("redis+cluster://127.0.0.1:1").await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Unavailable);
     assert!(err.to_string().contains("no Redis answers at 127.0.0.1:1"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_sight_of_the_others_is_not_believed() {
+    let cluster = block_in_place(Cluster::start);
+    let guard = CostGuard::connect(&cluster.url(0)).await.unwrap();
+    let roots = block_in_place(|| [0, 1, 2].map(|place| cluster.root_on(place).0));
+    for root in &roots {
+        charge(&guard, root).await.unwrap();
+    }
+    block_in_place(|| {
+        let replica = cluster.id(3);
+        for place in 1..4 {
+            cluster.tell(0, &["CLUSTER", "FORGET", &cluster.id(place)]);
+        }
+        cluster.tell(3, &["CLUSTER", "FAILOVER", "TAKEOVER"]);
+        let is_new = |line: &str| line.starts_with(&replica) && line.contains("0-5460");
+        until("the replica has taken over", || {
+            (1..3).all(|place| cluster.ask(place, &["CLUSTER", "NODES"]).lines().any(is_new))
+                && cluster.ask(0, &["CLUSTER", "INFO"]).contains("cluster_state:fail")
+        });
+    });
+    for root in &roots {
+        charge(&guard, root).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_says_the_cluster_is_down_is_asked_last() {
+    // Two halves of what was one cluster: both have a map of every slot.
+    let mut halves = block_in_place(|| [Cluster::start(), Cluster::start()]);
+    let seeds = halves.each_ref().map(|half| half.addr(0).to_string()).join(",");
+    let guard = CostGuard::connect(&format!("redis+cluster://{seeds}")).await.unwrap();
+    let root = block_in_place(|| halves[0].root_on(0).0);
+    charge(&guard, &root).await.unwrap();
+    block_in_place(|| {
+        let used = halves.iter_mut().find(|half| half.ask(0, &["DBSIZE"]) != "0").expect("one was charged");
+        used.kill(2);
+        used.kill(1);
+        until("the half is down", || used.ask(0, &["CLUSTER", "INFO"]).contains("cluster_state:fail"));
+        assert_eq!(used.ask(0, &["CLUSTER", "COUNTKEYSINSLOT", &used.slot_of(&root).to_string()]), "1");
+    });
+    charge(&guard, &root).await.unwrap();
+    assert_eq!(charged(&guard, &root).await, 1, "in the other half");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

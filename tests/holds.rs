@@ -310,6 +310,22 @@ async fn a_dropped_hold_settles_what_was_observed_or_is_released() {
 }
 
 #[tokio::test]
+async fn a_settlement_that_lacks_a_meter_leaves_what_was_observed() {
+    for guard in guards("lacking").await {
+        let alice = alice();
+        let tokens = Limit::new(Counter::new("user", Meter::TOKENS, Window::day()), 1000);
+        let policy = Policy::new([Limit::cost("user", usd("100"), Window::day()), tokens]).unwrap();
+        let both = |dollars: &str| Amounts::cost(usd(dollars)).with(Meter::TOKENS, 10);
+        let mut hold = granted(guard.reserve(&policy, &alice, both("40")).at(noon()).await.unwrap());
+        hold.observe(both("7"));
+        assert_eq!(hold.settle(usd("8")).await.unwrap_err().kind(), ErrorKind::Invalid);
+        drop(hold);
+        assert_eq!(guard.shutdown(Duration::from_secs(10)).await, 0);
+        assert_eq!(stands(&guard, &policy, noon()).await, (7, 0));
+    }
+}
+
+#[tokio::test]
 async fn amounts_above_two_to_the_53_are_held_and_settled_exactly() {
     let most = i64::MAX - 10;
     for guard in guards("exact").await {

@@ -13,7 +13,7 @@ use super::rulings::RuledRoots;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics;
 use crate::model::Denial;
-use crate::service::{Denials, Events, LossWatch};
+use crate::service::{Denials, Events, LossWatch, Moment};
 use crate::store::embedded::Embedded;
 use crate::store::{Clock, Durability, Reply, ScriptCall, Store};
 
@@ -75,7 +75,7 @@ impl Clock for StoreClock {
 /// When a request was sent whose denial may be remembered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sending {
-    at_ms: i64,
+    at: Moment,
     generation: u64,
 }
 
@@ -207,22 +207,26 @@ impl Engine {
         if plan.takes_part() {
             return None;
         }
-        denials.find(&plan.denial_key(), self.clock.now_ms(), |place| plan.entries[place].amount)
+        denials.find(&plan.denial_key(), self.moment(), |place| plan.entries[place].amount)
     }
 
     /// When a request is sent: by our clock, and by how often denials were forgotten.
     pub(crate) fn sending(&self) -> Sending {
         let generation = self.denials.as_ref().map_or(0, Denials::generation);
-        Sending { at_ms: self.clock.now_ms(), generation }
+        Sending { at: self.moment(), generation }
     }
 
     /// Remembers a denial that cannot change, of a request that was answered at `now_us` of the store's clock.
     pub(crate) fn remember(&self, plan: &Plan, denial: &Denial, sent: Sending, now_us: i64) {
         if let (Some(denials), Some((place, ends_ms))) = (&self.denials, plan.unliftable(denial)) {
-            let ends_ms = sent.at_ms.saturating_add(ends_ms.saturating_sub(now_us / 1000 + 1));
+            let ends = sent.at.after(ends_ms.saturating_sub(now_us / 1000 + 1));
             let amount = plan.entries[place].amount;
-            denials.remember(plan.denial_key(), denial, (place, amount), ends_ms, sent.generation);
+            denials.remember(plan.denial_key(), denial, (place, amount), ends, sent.generation);
         }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { at_ms: self.clock.now_ms(), instant: Instant::now() }
     }
 
     /// Something was given back: nothing that is remembered need be true any more.

@@ -14,7 +14,7 @@ mod tokens;
 
 pub use cache::{Cache, CacheFormat, CacheStats, Invalidated, OnTrouble, WarmProgress, Warmed};
 pub use daily::{Daily, DailyLimit, DailyStart, DailyState};
-pub(crate) use denials::Denials;
+pub(crate) use denials::{Denials, Moment};
 pub use events::Event;
 pub(crate) use events::Events;
 pub use health::{Health, HealthStatus, LoadedScripts, ServerInfo, ServerKind};

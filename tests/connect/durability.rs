@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use costguard::store::Durability;
+use costguard::store::redis::RedisConfig;
 use costguard::{CostGuard, Counter, Decision, ErrorKind, Limit, Meter, Money, Policy, Subject, Window};
 
 use super::support::Server;
@@ -79,6 +80,24 @@ async fn who_waits_for_a_replica_holds_up_nobody_else() {
     assert!(!waiting.is_finished());
     replica.signal("CONT");
     assert_eq!(waiting.await.unwrap().unwrap().replicas, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gave_up_to_wait_for_a_replica_holds_up_nobody_else() {
+    let server = Server::start();
+    let config = RedisConfig::from_url(&server.url()).unwrap().call_timeout(Duration::from_secs(1));
+    let guard = CostGuard::builder().connect_with(&config).await.unwrap();
+    let given_up = tokio::spawn({
+        let guard = guard.clone();
+        async move { guard.charge(&policy(), &alice(), CENT).durability(wait(1, 60_000)).await }
+    });
+    tokio::task::block_in_place(|| {
+        until("the server waits", || stored(&server, "CLIENT", "LIST").contains("cmd=wait"));
+    });
+    given_up.abort();
+    assert!(given_up.await.unwrap_err().is_cancelled());
+    let charged = guard.charge(&policy(), &alice(), CENT).durability(wait(1, 1)).await.unwrap();
+    assert_eq!((charged.replicas, charged.limits[0].used), (Some(0), 2 * CENT.nanos()));
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use costguard::ops::Charge;
+use costguard::store::Durability;
 use costguard::store::redis::RedisConfig;
 use costguard::{CostGuard, Counter, ErrorKind, Limit, Meter, Money, Policy, Subject, Window};
 use redis::aio::MultiplexedConnection;
@@ -163,6 +165,27 @@ async fn a_connection_that_is_silent_for_long_is_replaced() {
         !list.contains(&id_of(first.clone()))
     })
     .await;
+}
+
+#[tokio::test]
+async fn callers_that_wait_for_less_than_a_silence_find_it_out_together() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server.url()).await;
+    let settings = config(&proxy.url()).socket_timeout(Duration::from_secs(1)).call_timeout(Duration::from_secs(10));
+    let guard = guard(&settings).await;
+    let wait = Durability::wait(1, Duration::from_millis(1)).unwrap();
+    let (policy, alice) = (policy(), alice());
+    let plain = || guard.charge(&policy, &alice, CENT);
+    let durable = || plain().durability(wait);
+    plain().await.unwrap();
+    durable().await.unwrap();
+    proxy.strand();
+    let soon = async |call: Charge<'_>| {
+        let answer = tokio::time::timeout(Duration::from_millis(100), call.into_future()).await;
+        answer.is_ok_and(|answer| answer.is_ok())
+    };
+    until("service returns", || soon(plain())).await;
+    until("also for who waits for replicas", || soon(durable())).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,11 @@
 //! One reservation under several roots.
 
-use costguard::ops::JointHold;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use costguard::ops::{HoldState, JointHold};
 use costguard::{Decision, ErrorKind, Estimate, Subject};
 
 use super::{daily, granted, guards, noon, usd};
@@ -14,6 +19,11 @@ fn jointly(decision: Decision<JointHold>) -> JointHold {
         Decision::Granted(joint) => joint,
         Decision::Denied(denial) => panic!("denied: {denial:?}"),
     }
+}
+
+/// As far as it comes without waiting.
+async fn step<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
 #[tokio::test]
@@ -64,6 +74,47 @@ async fn the_same_id_gives_the_same_holds_and_makes_those_that_are_missing() {
         }
         let mut again = jointly(guard.reserve_across(&parts, usd("4")).id("call").at(noon()).await.unwrap());
         assert!(again.settle(usd("3")).await.unwrap().iter().all(|settled| settled.replayed));
+    }
+}
+
+#[tokio::test]
+async fn a_reservation_that_was_given_up_goes_on_under_its_id() {
+    // The embedded engine answers at once: nothing can come between.
+    let [_, guard] = &guards("joint-given-up").await[..] else { panic!() };
+    let policy = daily("10");
+    let subjects = ["acme", "bolt", "crow"].map(bob);
+    let parts = subjects.each_ref().map(|subject| (&policy, subject));
+    let held = async |place: usize| guard.peek(&policy, &subjects[place]).at(noon()).await.unwrap()[0].held;
+    {
+        let reserve = guard.reserve_across(&parts, usd("4")).id("call").at(noon());
+        let mut reserving = pin!(reserve.into_future());
+        // The second root is asked when the first has answered.
+        while held(1).await == 0 {
+            assert!(step(reserving.as_mut()).await.is_pending());
+        }
+    }
+    assert_eq!(guard.shutdown(Duration::from_secs(10)).await, 0);
+    assert_eq!((held(0).await, held(1).await), (4_000_000_000, 4_000_000_000));
+    let joint = jointly(guard.reserve_across(&parts, usd("4")).id("call").at(noon()).await.unwrap());
+    assert!(joint.holds().iter().all(|hold| hold.state() == HoldState::Open), "{joint:?}");
+    assert_eq!(held(2).await, 4_000_000_000);
+}
+
+#[tokio::test]
+async fn a_settlement_that_was_given_up_lands_under_every_root() {
+    for guard in guards("joint-settle").await {
+        let policy = daily("10");
+        let subjects = ["acme", "bolt", "crow"].map(bob);
+        let parts = subjects.each_ref().map(|subject| (&policy, subject));
+        let mut joint = jointly(guard.reserve_across(&parts, usd("4")).at(noon()).await.unwrap());
+        // On a server the first settlement is under way then.
+        let _ = step(pin!(joint.settle(usd("3")))).await;
+        drop(joint);
+        assert_eq!(guard.shutdown(Duration::from_secs(10)).await, 0);
+        for subject in &subjects {
+            let state = &guard.peek(&policy, subject).at(noon()).await.unwrap()[0];
+            assert_eq!((state.used, state.held), (3_000_000_000, 0));
+        }
     }
 }
 

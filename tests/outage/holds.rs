@@ -136,6 +136,29 @@ async fn shutdown_tells_how_many_holds_were_not_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdowns_wait_beside_each_other_and_one_that_is_given_up_ends_nothing() {
+    let set = Setting::new(Outage::Deny).await;
+    let policy = policy(1000);
+    let mut dropped = reserve(&set, &policy, "dropped", 60).await;
+    dropped.observe(nanos(50));
+    let late = reserve(&set, &policy, "late", 60).await;
+    set.cut().await;
+    drop(dropped);
+    tokio::select! {
+        biased;
+        left = set.guard.shutdown(LIMIT) => panic!("{left} left, and nothing could be ended"),
+        left = set.guard.shutdown(LIMIT) => panic!("{left} left, and nothing could be ended"),
+        () = tokio::time::sleep(Duration::from_millis(20)) => {}
+    }
+    set.proxy.mend();
+    // Also for what is dropped meanwhile.
+    let (first, second, ()) = tokio::join!(set.guard.shutdown(LIMIT), set.guard.shutdown(LIMIT), async { drop(late) });
+    assert_eq!((first, second), (0, 0));
+    let state = &set.direct.peek(&policy, &alice()).await.unwrap()[0];
+    assert_eq!((state.used, state.held), (50, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_a_hold_finds_a_place_in_a_full_queue() {
     let server = Server::start();
     let proxy = Proxy::start(&server.url()).await;

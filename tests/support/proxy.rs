@@ -36,6 +36,8 @@ struct Shared {
     stalled: watch::Sender<bool>,
     /// While it is cut nobody is let in; each cut is a new number, by which connections know that they are closed.
     cut: watch::Sender<(bool, u64)>,
+    /// How often what was open was stranded.
+    stranded: AtomicUsize,
     requests: AtomicUsize,
     script_calls: AtomicUsize,
     faults: AtomicUsize,
@@ -51,6 +53,7 @@ impl Proxy {
             armed: Mutex::new(None),
             stalled: watch::Sender::new(false),
             cut: watch::Sender::new((false, 0)),
+            stranded: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             script_calls: AtomicUsize::new(0),
             faults: AtomicUsize::new(0),
@@ -89,6 +92,11 @@ impl Proxy {
     /// Lets go what [`stall`](Self::stall) held back.
     pub fn resume(&self) {
         self.shared.stalled.send_replace(false);
+    }
+
+    /// Passes nothing more on connections that are open now, and does not close them; new ones work.
+    pub fn strand(&self) {
+        self.shared.stranded.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Closes every connection and every new one at once, until [`mend`](Self::mend).
@@ -140,9 +148,13 @@ impl Shared {
         })
     }
 
-    async fn flowing(&self) {
+    /// Waits until something may pass on a connection that was made after so many strandings.
+    async fn flowing(&self, strandings: usize) {
         // The sender lives in `self`, so waiting cannot fail.
         let _ = self.stalled.subscribe().wait_for(|stalled| !stalled).await;
+        if self.stranded.load(Ordering::SeqCst) != strandings {
+            std::future::pending().await
+        }
     }
 }
 
@@ -167,19 +179,25 @@ async fn connect(client: TcpStream, upstream: String, shared: Arc<Shared>) -> io
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let fates = Fates::default();
+    let (fates, strandings) = (Fates::default(), shared.stranded.load(Ordering::SeqCst));
     let (mut cut, number) = (shared.cut.subscribe(), shared.cut.borrow().1);
     tokio::select! {
         _ = cut.wait_for(|(_, latest)| *latest != number) => Ok(()),
-        ended = pass_requests(from_client, to_server, &fates, &shared) => ended,
-        ended = pass_replies(from_server, to_client, &fates, &shared) => ended,
+        ended = pass_requests(from_client, to_server, &fates, &shared, strandings) => ended,
+        ended = pass_replies(from_server, to_client, &fates, &shared, strandings) => ended,
     }
 }
 
-async fn pass_requests(from: OwnedReadHalf, mut to: OwnedWriteHalf, fates: &Fates, shared: &Shared) -> io::Result<()> {
+async fn pass_requests(
+    from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    fates: &Fates,
+    shared: &Shared,
+    strandings: usize,
+) -> io::Result<()> {
     let mut frames = Frames::new(from);
     while let Some(request) = frames.next().await? {
-        shared.flowing().await;
+        shared.flowing(strandings).await;
         let fate = match shared.meet(&request) {
             Some((Fault::DropRequest, _)) => {
                 shared.faults.fetch_add(1, Ordering::SeqCst);
@@ -201,10 +219,16 @@ async fn pass_requests(from: OwnedReadHalf, mut to: OwnedWriteHalf, fates: &Fate
     Ok(())
 }
 
-async fn pass_replies(from: OwnedReadHalf, mut to: OwnedWriteHalf, fates: &Fates, shared: &Shared) -> io::Result<()> {
+async fn pass_replies(
+    from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    fates: &Fates,
+    shared: &Shared,
+    strandings: usize,
+) -> io::Result<()> {
     let mut frames = Frames::new(from);
     while let Some(reply) = frames.next().await? {
-        shared.flowing().await;
+        shared.flowing(strandings).await;
         // RESP3 pushes answer no request.
         let answers = !reply.starts_with(b">");
         let fate =

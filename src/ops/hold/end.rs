@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Hold;
@@ -78,7 +79,7 @@ impl Settle<'_> {
     async fn run(self) -> Result<Settled> {
         let Self { hold, actual, durability } = self;
         // Whatever comes between, a drop then settles this, also of a hold that was only found.
-        hold.observed = Some(actual.clone());
+        hold.observe_end(&actual)?;
         let had_ended = std::mem::replace(&mut hold.ended, false);
         let settled = hold.settle_now(&actual, durability).await;
         hold.ended = match &settled {
@@ -90,6 +91,18 @@ impl Settle<'_> {
 }
 
 impl Hold {
+    /// Notes what a settlement is about to charge.
+    ///
+    /// # Errors
+    /// `Invalid` when it cannot be settled with that; what was observed before stays.
+    pub(super) fn observe_end(&mut self, actual: &Amounts) -> Result<()> {
+        for entry in &self.record.entries {
+            charged(entry, actual)?;
+        }
+        self.observed = Some(actual.clone());
+        Ok(())
+    }
+
     /// One attempt to settle, or to leave that to the queue; a drop ends the hold as before.
     pub(crate) async fn settle_now(&mut self, actual: &Amounts, durability: Option<Durability>) -> Result<Settled> {
         let durability = durability.or(self.engine.durability);
@@ -218,98 +231,128 @@ impl Hold {
     }
 }
 
-fn has_ended(err: &Error) -> bool {
-    matches!(err.kind(), ErrorKind::HoldEnded | ErrorKind::UnknownHold)
+/// What is to be ended in the background.
+enum Left {
+    /// A dropped hold, by what it observed.
+    Hold(Box<Hold>, Option<Amounts>),
+    /// A hold that nobody knows, should the store have it or be about to.
+    Unclaimed { engine: Arc<Engine>, key: String, at_ms: Option<i64>, looks: u32 },
 }
 
-/// Holds that were dropped and are being ended in the background.
+impl Left {
+    /// One attempt.
+    async fn end(&mut self) -> Result<()> {
+        match self {
+            Self::Hold(hold, Some(observed)) => hold.settle_now(observed, None).await.map(drop),
+            Self::Hold(hold, None) => hold.release().await,
+            Self::Unclaimed { engine, key, at_ms, .. } => Hold::of_key(engine, key, *at_ms).await?.release().await,
+        }
+    }
+
+    /// Whether another attempt may come to more than this error.
+    fn may_repeat(&mut self, err: &Error) -> bool {
+        match (self, err.kind()) {
+            (_, ErrorKind::Unavailable) => true,
+            // What was sent may not have arrived.
+            (Self::Unclaimed { looks, .. }, ErrorKind::UnknownHold) => {
+                *looks += 1;
+                *looks <= MOST_LOOKS
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it has ended elsewhere, and there is nothing to charge.
+    fn is_over(&self, err: &Error) -> bool {
+        let charges = matches!(self, Self::Hold(_, Some(_)));
+        !charges && matches!(err.kind(), ErrorKind::HoldEnded | ErrorKind::UnknownHold)
+    }
+
+    fn id(&self) -> &str {
+        match self {
+            Self::Hold(hold, _) => &hold.id,
+            Self::Unclaimed { key, .. } => key.rsplit(':').next().unwrap_or_default(),
+        }
+    }
+}
+
+/// Holds that are being ended in the background.
 #[derive(Debug, Default)]
 pub(crate) struct Endings {
     tasks: Mutex<JoinSet<()>>,
+    /// How many are under way.
+    open: Arc<watch::Sender<usize>>,
     /// Those that could not be ended and that nobody was told of yet.
     failed: AtomicUsize,
 }
 
+/// One end more that is under way, as long as it lives.
+struct Counted(Arc<watch::Sender<usize>>);
+
+impl Counted {
+    fn new(open: &Arc<watch::Sender<usize>>) -> Self {
+        open.send_modify(|open| *open += 1);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
 impl Endings {
-    /// Settles what a dropped hold observed, or releases it, for as long as the store knows it. Outside a runtime the hold is left
-    /// to expire.
+    /// Settles what a dropped hold observed, or releases it, for as long as the store knows it.
     pub(super) fn end_in_background(hold: &mut Hold) {
-        let Ok(runtime) = Handle::try_current() else { return };
         let (engine, id, key, record) = (hold.engine.clone(), hold.id.clone(), hold.key.clone(), hold.record.clone());
         let (observed, at_ms, outage, lent) = (hold.observed.take(), hold.at_ms, hold.outage, hold.lent.take());
         let guard = lent.as_ref().map_or_else(|| engine.clone(), |lent| lent.engine.clone());
         let (limits, ended) = (std::mem::take(&mut hold.limits), true);
-        let mut owned =
-            Hold { engine, id, key, record, limits, observed: None, growing: None, at_ms, ended, outage, lent };
-        let counted = Arc::clone(&guard);
-        let end = async move {
-            let (mut pauses, until) = (pauses(), Instant::now() + owned.left());
-            loop {
-                let ended = match &observed {
-                    Some(observed) => owned.settle_now(observed, None).await.map(|_| ()),
-                    None => owned.release().await,
-                };
-                match ended {
-                    Ok(()) => return,
-                    // It has ended elsewhere, and there is nothing to charge.
-                    Err(err) if observed.is_none() && has_ended(&err) => return,
-                    Err(err) if err.kind() == ErrorKind::Unavailable && Instant::now() < until => {
-                        tracing::debug!(hold = %owned.id, error = %err, "a dropped hold cannot be ended yet");
-                        tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
-                    }
-                    Err(err) => {
-                        counted.endings.failed.fetch_add(1, Ordering::SeqCst);
-                        let id = &owned.id;
-                        tracing::error!(hold = %id, error = %err, "a dropped hold could not be ended; it is left to expire");
-                        return;
-                    }
-                }
-            }
-        };
-        guard.endings.spawn(end, &runtime);
+        let owned = Hold { engine, id, key, record, limits, observed: None, growing: None, at_ms, ended, outage, lent };
+        let ttl = owned.left();
+        Self::spawn(guard, Left::Hold(Box::new(owned), observed), ttl);
     }
 
-    /// Releases a hold that nobody knows, should the store have it or be about to: for no longer than it lives.
+    /// Releases a hold that nobody knows: for no longer than it lives.
     pub(super) fn release_in_background(engine: &Arc<Engine>, key: String, at_ms: Option<i64>, ttl: Duration) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        let guard = Arc::clone(engine);
-        let end = async move {
-            let (mut pauses, until, mut looks) = (pauses(), Instant::now() + ttl, 0);
-            loop {
-                let released = match Hold::of_key(&guard, &key, at_ms).await {
-                    Ok(mut hold) => hold.release().await,
-                    Err(err) => Err(err),
-                };
-                match released {
-                    Ok(()) => return,
-                    // What was sent may not have arrived.
-                    Err(err) if err.kind() == ErrorKind::UnknownHold && looks < MOST_LOOKS => looks += 1,
-                    Err(err) if has_ended(&err) => return,
-                    Err(err) if err.kind() == ErrorKind::Unavailable && Instant::now() < until => {}
-                    Err(err) => {
-                        guard.endings.failed.fetch_add(1, Ordering::SeqCst);
-                        tracing::error!(error = %err, "what a request without an answer may have reserved is left to expire");
-                        return;
-                    }
-                }
-                tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
-            }
-        };
-        engine.endings.spawn(end, &runtime);
+        let left = Left::Unclaimed { engine: Arc::clone(engine), key, at_ms, looks: 0 };
+        Self::spawn(Arc::clone(engine), left, ttl);
     }
 
-    fn spawn(&self, end: impl Future<Output = ()> + Send + 'static, runtime: &Handle) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Tries for so long. Outside a runtime what is left expires.
+    fn spawn(guard: Arc<Engine>, mut left: Left, ttl: Duration) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (counted, engine) = (Counted::new(&guard.endings.open), Arc::clone(&guard));
+        let end = async move {
+            let _counted = counted;
+            let (mut pauses, until) = (pauses(), Instant::now() + ttl);
+            while let Err(err) = left.end().await {
+                if left.may_repeat(&err) && Instant::now() < until {
+                    tracing::debug!(hold = left.id(), error = %err, "a hold cannot be ended yet");
+                    tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+                    continue;
+                }
+                if !left.is_over(&err) {
+                    engine.endings.failed.fetch_add(1, Ordering::SeqCst);
+                    tracing::error!(hold = left.id(), error = %err, "a hold could not be ended; it is left to expire");
+                }
+                return;
+            }
+        };
+        let mut tasks = guard.endings.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn_on(end, runtime);
+        tasks.spawn_on(end, &runtime);
     }
 
     /// Waits until all are ended; gives how many were not when the time was up, and how many failed since it was asked last.
     pub(crate) async fn drain(&self, timeout: Duration) -> usize {
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        let all = async { while tasks.join_next().await.is_some() {} };
-        // What is left when the time is up is aborted with the set.
-        let _ = tokio::time::timeout(timeout, all).await;
-        tasks.len() + self.failed.swap(0, Ordering::SeqCst)
+        let mut open = self.open.subscribe();
+        let is_up = tokio::time::timeout(timeout, open.wait_for(|open| *open == 0)).await.is_err();
+        let left = *self.open.borrow();
+        if is_up {
+            self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        }
+        left + self.failed.swap(0, Ordering::SeqCst)
     }
 }

@@ -38,13 +38,45 @@ pub struct JointHold {
     holds: Vec<Hold>,
 }
 
+/// The holds of a reservation that is under way.
+struct Gathering {
+    holds: Vec<Hold>,
+    /// Whether the caller knows the id: he goes on where the reservation was given up, or lets the holds expire.
+    is_known: bool,
+}
+
+impl Gathering {
+    /// Gives back what is still open; what cannot be reached now is released in the background, or expires.
+    async fn undo(mut self) {
+        self.is_known = false;
+        for hold in self.holds.iter_mut().filter(|hold| !hold.has_ended()) {
+            if let Err(err) = hold.release().await {
+                tracing::warn!(error = %err, "a part of a reservation that was refused could not be released at once");
+            }
+        }
+    }
+
+    fn complete(mut self) -> Vec<Hold> {
+        std::mem::take(&mut self.holds)
+    }
+}
+
+impl Drop for Gathering {
+    fn drop(&mut self) {
+        if self.is_known {
+            self.holds.drain(..).for_each(Hold::forget);
+        }
+    }
+}
+
 impl<'a> ReserveAcross<'a> {
     pub(crate) fn new(engine: &'a Arc<Engine>, parts: &'a [(&'a Policy, &'a Subject)], estimate: Estimate) -> Self {
         Self { engine, parts, estimate, id: None, ttl: DEFAULT_TTL, tags: Vec::new(), at: None }
     }
 
     /// The id of every one of the holds, each under its own root; see [`Reserve::id`]. The same id again gives the same
-    /// holds, and makes those that a failure left out. Once it was refused it is used up: ask again with another.
+    /// holds, and makes those that were left out because of a failure or because the request was given up; those that were made
+    /// stay until then, or expire. Once it was refused it is used up: ask again with another.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.to_owned());
         self
@@ -104,36 +136,29 @@ impl<'a> ReserveAcross<'a> {
     async fn run(self) -> Result<Decision<JointHold>> {
         let id = self.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
         self.check(&id)?;
-        let mut joint = JointHold { id, holds: Vec::with_capacity(self.parts.len()) };
+        let mut made = Gathering { holds: Vec::with_capacity(self.parts.len()), is_known: self.id.is_some() };
         for (policy, subject) in self.parts {
-            match self.part(&joint.id, policy, subject).await {
+            match self.part(&id, policy, subject).await {
                 Ok(Decision::Granted(hold)) if hold.state() == HoldState::Released => {
-                    joint.undo().await;
+                    made.undo().await;
                     return Err(Error::new(
                         ErrorKind::HoldEnded,
-                        format!(
-                            "the reservation `{}` was refused or released before; ask again with another id",
-                            joint.id
-                        ),
+                        format!("the reservation `{id}` was refused or released before; ask again with another id"),
                     ));
                 }
-                Ok(Decision::Granted(hold)) => joint.holds.push(hold),
+                Ok(Decision::Granted(hold)) => made.holds.push(hold),
                 Ok(Decision::Denied(denial)) => {
-                    joint.undo().await;
+                    made.undo().await;
                     return Ok(Decision::Denied(denial));
                 }
-                // Whoever knows the id goes on where this ended, or lets the holds expire.
-                Err(err) if self.id.is_some() && err.kind() == ErrorKind::Unavailable => {
-                    joint.holds.into_iter().for_each(Hold::forget);
-                    return Err(err);
-                }
+                Err(err) if made.is_known && err.kind() == ErrorKind::Unavailable => return Err(err),
                 Err(err) => {
-                    joint.undo().await;
+                    made.undo().await;
                     return Err(err);
                 }
             }
         }
-        Ok(Decision::Granted(joint))
+        Ok(Decision::Granted(JointHold { id, holds: made.complete() }))
     }
 }
 
@@ -158,12 +183,16 @@ impl JointHold {
     }
 
     /// Charges what the call really cost under every root, once; see [`Hold::settle`]. When one root fails the others are
-    /// settled all the same, and settling again ends the rest.
+    /// settled all the same, and settling again ends the rest; given up in between, they are settled when they are dropped.
     ///
     /// # Errors
     /// The first of [`Hold::settle`].
     pub async fn settle(&mut self, actual: impl Into<Amounts>) -> Result<Vec<Settled>> {
         let actual = actual.into();
+        for hold in &mut self.holds {
+            // One that cannot be settled with that says so in its turn.
+            let _ = hold.observe_end(&actual);
+        }
         let mut all = Vec::with_capacity(self.holds.len());
         for hold in &mut self.holds {
             all.push(hold.settle(actual.clone()).await);
@@ -198,14 +227,5 @@ impl JointHold {
     /// Forgets the handles and leaves the holds as they are, to be found by their id or to expire.
     pub fn forget(self) {
         self.holds.into_iter().for_each(Hold::forget);
-    }
-
-    /// Gives back what is still open; what cannot be reached now is released in the background, or expires.
-    async fn undo(&mut self) {
-        for hold in self.holds.iter_mut().filter(|hold| !hold.has_ended()) {
-            if let Err(err) = hold.release().await {
-                tracing::warn!(error = %err, "a part of a reservation that was refused could not be released at once");
-            }
-        }
     }
 }

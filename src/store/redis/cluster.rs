@@ -3,9 +3,12 @@
 //! The routing is ours: the redis crate's cluster client repeats commands after a broken connection, also those that must
 //! not happen twice. `MOVED`, `ASK` and `TRYAGAIN` come before anything happened, so those are followed for every call.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use redis::{ErrorKind as Kind, FromRedisValue, RedisError, ServerErrorKind as Server, Value};
 use tokio::time::{Instant, timeout_at};
 
@@ -22,6 +25,9 @@ const MOST_REDIRECTIONS: usize = 5;
 /// How long the map of the slots is believed after it was read, and how long one node may take to tell it.
 const MAP_AGE: Duration = Duration::from_millis(100);
 const MAP_LIMIT: Duration = Duration::from_secs(1);
+
+/// How many nodes are asked for the map at once: one that is silent holds up nobody.
+const ASKED_AT_ONCE: usize = 3;
 
 /// A node that is away is tried again this often at least: another may have its slots by then, or it may be back.
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
@@ -46,6 +52,8 @@ struct Map {
 pub(super) struct Node {
     pub(super) address: Address,
     pub(super) pool: Pool,
+    /// Whether it answered last that the cluster is down: it may have lost sight of the others, and its map be of before.
+    is_cut_off: AtomicBool,
 }
 
 /// A range of slots and the primary that holds it, as the cluster tells it.
@@ -78,7 +86,9 @@ impl Cluster {
     ) -> Result<Value, CallError> {
         let mut node = self.node_of(slot, deadline).await?;
         for _ in 0..MOST_REDIRECTIONS {
-            let err = match node.pool.send(message, deadline).await {
+            let answer = node.pool.send(message, deadline).await;
+            node.note(&answer);
+            let err = match answer {
                 Err(CallError::Sent(err)) => err,
                 answer => return answer,
             };
@@ -122,6 +132,8 @@ impl Cluster {
         timeout_at(deadline, self.read()).await.map_err(late)?
     }
 
+    /// A node that has lost sight of the others tells what it knows all the same. So the first map that has every slot is taken,
+    /// and the one with the most where none has.
     async fn read(&self) -> Result<(), NotSent> {
         let mut read_at = self.read_at.lock().await;
         if read_at.is_some_and(|at| at.elapsed() < MAP_AGE) {
@@ -130,18 +142,27 @@ impl Cluster {
         let map = self.map();
         let known = map.nodes.iter().map(Arc::clone);
         let seeds = self.seeds.iter().filter(|seed| map.find(seed).is_none());
-        let mut failures = Vec::new();
-        for node in known.chain(seeds.map(|seed| self.node(seed))) {
-            match ranges_from(&node).await {
-                Ok(ranges) => {
-                    self.set(&map, &ranges);
-                    *read_at = Some(Instant::now());
-                    return Ok(());
-                }
+        let (last, first): (Vec<_>, Vec<_>) =
+            known.chain(seeds.map(|seed| self.node(seed))).partition(|node| node.is_cut_off.load(Ordering::Relaxed));
+        let ask = |nodes| stream::iter(nodes).map(ranges_from).buffer_unordered(ASKED_AT_ONCE);
+        let mut answers = pin!(ask(first).chain(ask(last)));
+        let (mut best, mut failures) = (Vec::new(), Vec::new());
+        while slots_of(&best) < SLOTS
+            && let Some(answer) = answers.next().await
+        {
+            match answer {
+                Ok(ranges) if slots_of(&ranges) > slots_of(&best) => best = ranges,
+                Ok(_) => {}
                 Err(err) => failures.push(err.to_string()),
             }
         }
-        Err(NotSent::busy(format!("no node of the cluster tells where the slots are: {}", failures.join("; "))))
+        if best.is_empty() {
+            let told = format!("no node of the cluster tells where the slots are: {}", failures.join("; "));
+            return Err(NotSent::busy(told));
+        }
+        self.set(&map, &best);
+        *read_at = Some(Instant::now());
+        Ok(())
     }
 
     fn set(&self, old: &Map, ranges: &[Range]) {
@@ -169,11 +190,26 @@ impl Cluster {
 
     fn node(&self, address: &Address) -> Arc<Node> {
         let opener = Direct { dialer: Arc::clone(&self.dialer), address: address.clone() };
-        Arc::new(Node { address: address.clone(), pool: Pool::new(&self.config, Arc::new(opener)).impatient() })
+        let pool = Pool::new(&self.config, Arc::new(opener)).impatient();
+        Arc::new(Node { address: address.clone(), pool, is_cut_off: AtomicBool::new(false) })
     }
 
     fn map(&self) -> Arc<Map> {
         Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Node {
+    fn note(&self, answer: &Result<Value, CallError>) {
+        let is_cut_off = match answer {
+            Ok(_) => false,
+            Err(CallError::Sent(err)) if err.kind() == Kind::Server(Server::ClusterDown) => true,
+            Err(_) => return,
+        };
+        // Read by every call, and so written only where it changes.
+        if self.is_cut_off.load(Ordering::Relaxed) != is_cut_off {
+            self.is_cut_off.store(is_cut_off, Ordering::Relaxed);
+        }
     }
 }
 
@@ -213,7 +249,7 @@ fn node_address(host: &str, port: u16, from: &Address) -> Address {
     }
 }
 
-async fn ranges_from(node: &Node) -> Result<Vec<Range>, CallError> {
+async fn ranges_from(node: Arc<Node>) -> Result<Vec<Range>, CallError> {
     let mut command = redis::cmd("CLUSTER");
     let answer = node.pool.send(Message::new(command.arg("SLOTS")), Instant::now() + MAP_LIMIT).await?;
     let rows = Vec::<Vec<Value>>::from_redis_value(answer).map_err(RedisError::from)?;
@@ -222,6 +258,10 @@ async fn ranges_from(node: &Node) -> Result<Vec<Range>, CallError> {
         return Err(NotSent::busy(format!("{} holds no slots and knows nobody who does", node.address)).into());
     }
     Ok(ranges)
+}
+
+fn slots_of(ranges: &[Range]) -> usize {
+    ranges.iter().map(|range| range.last - range.first + 1).sum()
 }
 
 /// `first last [host port id …] [replica …]…`

@@ -9,6 +9,7 @@ mod pool;
 mod reply;
 mod route;
 mod sentinel;
+mod silence;
 mod slot;
 mod tls;
 

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::config::RedisConfig;
 use super::dial::{Opened, Task};
 use super::failure::{CallError, NotSent, is_topology_news};
+use super::silence::Silence;
 use crate::metrics;
 use crate::store::Durability;
 
@@ -99,10 +100,7 @@ enum State {
 struct Live {
     connection: MultiplexedConnection,
     id: u64,
-    /// How many answers have come, to tell a connection that is silent from one that is slow.
-    answers: AtomicU64,
-    /// The answers at the time when a call first waited in vain, and when that call was sent.
-    silence: Mutex<Option<(u64, Instant)>>,
+    silence: Silence,
     /// Closes the connection with this value, also when the server has stopped to answer.
     _watch: Task,
 }
@@ -181,27 +179,22 @@ impl Pool {
         let _turn = self.turn(deadline).await?;
         let (link, live) = self.choose(deadline).await?;
         let _counted = link.count();
-        let sent_at = Instant::now();
-        let before = live.answers.load(Ordering::Relaxed);
+        let waiting = Waiting::begin(link, &live, self.socket_timeout, message.wait.is_some());
+        let latest = deadline.min(waiting.since + self.socket_timeout + message.patience());
         let mut connection = live.connection.clone();
-        let answer =
-            timeout_at(deadline.min(sent_at + self.socket_timeout + message.patience()), message.send(&mut connection))
-                .await;
+        let Ok(answer) = timeout_at(latest, message.send(&mut connection)).await else {
+            return Err(RedisError::from(io::Error::from(io::ErrorKind::TimedOut)).into());
+        };
+        waiting.end();
         let answer = match answer {
-            Ok(Ok(value)) => {
-                live.answers.fetch_add(1, Ordering::Relaxed);
+            Ok(value) => {
+                live.silence.end();
                 // A raw answer is a value also where the server answered with an error.
                 value.extract_error()
             }
-            Ok(Err(err)) => {
+            Err(err) => {
                 link.lose(live.id);
                 return Err(err.into());
-            }
-            Err(_) => {
-                if live.is_silent(before, sent_at, self.socket_timeout) {
-                    link.lose(live.id);
-                }
-                return Err(RedisError::from(io::Error::from(io::ErrorKind::TimedOut)).into());
             }
         };
         answer.map_err(|err| {
@@ -396,7 +389,7 @@ impl Link {
                 }
             }
         }));
-        let live = Live { connection, id, answers: AtomicU64::new(0), silence: Mutex::new(None), _watch: watch };
+        let live = Live { connection, id, silence: Silence::new(), _watch: watch };
         self.state.send_replace(State::Up(Arc::new(live)));
     }
 
@@ -428,6 +421,42 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// A call that was sent. Without an answer it was in vain, whether its time is up or its caller gave it up.
+struct Waiting<'a> {
+    link: &'a Link,
+    live: &'a Live,
+    since: Instant,
+    answers_before: u64,
+    socket_timeout: Duration,
+    /// Whether the server may be in `WAIT` for it: then whoever comes behind it waits as well.
+    holds_up: bool,
+    is_answered: bool,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(link: &'a Link, live: &'a Live, socket_timeout: Duration, holds_up: bool) -> Self {
+        let (since, answers_before) = (Instant::now(), live.silence.answers());
+        Self { link, live, since, answers_before, socket_timeout, holds_up, is_answered: false }
+    }
+
+    fn end(mut self) {
+        self.is_answered = true;
+    }
+
+    /// Whether the connection is dead although nobody has closed it.
+    fn is_silent(&self) -> bool {
+        self.live.silence.in_vain(self.answers_before, self.since, Instant::now()) >= self.socket_timeout / 2
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered && (self.holds_up || self.is_silent()) {
+            self.link.lose(self.live.id);
+        }
+    }
+}
+
 /// Attempts to connect; when they end without a connection the link is idle again.
 struct Attempts(Weak<Link>);
 
@@ -456,24 +485,6 @@ impl Drop for Ending {
         if let Some(link) = self.link.upgrade() {
             link.lose(self.id);
         }
-    }
-}
-
-impl Live {
-    /// Whether nothing at all has come for half the socket timeout: then it is dead although nobody has closed it. A call
-    /// with a short deadline cannot tell, so the first of several that waited in vain is remembered.
-    fn is_silent(&self, answers_before: u64, sent_at: Instant, socket_timeout: Duration) -> bool {
-        let answers = self.answers.load(Ordering::Relaxed);
-        if answers != answers_before {
-            return false;
-        }
-        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = match *silence {
-            Some((then, since)) if then == answers => since.min(sent_at),
-            _ => sent_at,
-        };
-        *silence = Some((answers, since));
-        since.elapsed() >= socket_timeout / 2
     }
 }
 
