@@ -29,7 +29,8 @@ pub enum ErrorKind {
     Corrupt,
     /// The store's clock and the windows of the request could not be brought together.
     Clock,
-    /// The store could not be reached, or refused to serve. Nothing was changed.
+    /// The store could not be reached, refused to serve, or did not answer a request with an id: the same request with the same
+    /// id may be sent again. Without an id nothing was changed, or what may have been reserved is released in the background.
     Unavailable,
     /// The connection broke after the request may have reached the store: it may or may not have happened.
     Ambiguous,
@@ -133,8 +134,9 @@ impl Error {
 
     /// Whether sending the same request again cannot do harm and may succeed.
     ///
-    /// True when the store was not reached. For [`ErrorKind::Ambiguous`] it is false: the first attempt may have
-    /// landed. Give operations an id and the crate retries such a failure itself, once applied.
+    /// True when the store was not reached, or did not answer a request with an id: with the same id it happens once. For
+    /// [`ErrorKind::Ambiguous`] it is false: the first attempt may have landed. Give operations an id and the crate retries such
+    /// a failure itself, once applied.
     #[must_use]
     pub fn is_retry_safe(&self) -> bool {
         matches!(self.inner.kind, ErrorKind::Unavailable | ErrorKind::Clock)

@@ -205,6 +205,16 @@ async fn a_reservation_is_denied_from_memory_too_and_a_correction_by_hand_forget
 }
 
 #[tokio::test]
+async fn a_refund_forgets() {
+    let world = World::new();
+    let policy = policy(fixed_day(100));
+    assert!(world.admit(&policy, nanos(100)).await.is_none());
+    assert!(world.remembers(&policy, Amounts::cost(nanos(5))).await);
+    world.guard.refund(&policy, &alice(), nanos(50)).await.unwrap();
+    assert!(world.admit(&policy, nanos(5)).await.is_none());
+}
+
+#[tokio::test]
 async fn a_part_is_asked_where_the_whole_was_denied() {
     let world = World::new();
     let policy = policy(fixed_day(100));

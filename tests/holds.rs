@@ -90,6 +90,20 @@ async fn settling_above_the_hold_and_the_limit_records_all_of_it() {
 }
 
 #[tokio::test]
+async fn settling_what_was_spent_leaves_the_requests_as_they_were_reserved() {
+    for guard in guards("requests").await {
+        let requests = Counter::new("user", Meter::REQUESTS, Window::day());
+        let a_minute = Limit::requests("user", 10, Duration::from_secs(60)).unwrap();
+        let cost = Limit::cost("user", usd("100"), Window::day());
+        let (policy, alice) = (Policy::new([cost, a_minute, Limit::new(requests, 10)]).unwrap(), alice());
+        let mut hold = granted(guard.reserve(&policy, &alice, usd("90")).at(noon()).await.unwrap());
+        hold.settle(usd("1")).await.unwrap();
+        let states = guard.peek(&policy, &alice).at(noon()).await.unwrap();
+        assert_eq!((states[1].used, states[2].used), (1, 1));
+    }
+}
+
+#[tokio::test]
 async fn settling_after_expiry_records_all_of_it_once() {
     for guard in guards("late").await {
         let (policy, alice) = (daily("100"), alice());

@@ -6,7 +6,6 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::amount::Meter;
-use super::money::Money;
 use super::outage::Decided;
 use super::policy::{Fraction, Limit};
 use super::subject::Scope;
@@ -156,12 +155,6 @@ impl LimitState {
     #[must_use]
     pub fn overdraft(&self) -> i64 {
         self.burst.or(self.limit).map_or(0, |limit| self.used.saturating_sub(limit).max(0))
-    }
-
-    /// `used` as money, where the meter is `cost`.
-    #[must_use]
-    pub fn used_money(&self) -> Option<Money> {
-        (self.meter == Meter::COST).then(|| Money::from_nanos(self.used))
     }
 
     /// When the counter starts over; `None` when it never does.

@@ -250,12 +250,7 @@ impl Plan {
 
     /// `latest_start_s, earliest_end_s`: ten digits each.
     pub(crate) fn write_span(&self, args: &mut Vec<String>) {
-        let ten_digits = |ms: i64| match (ms / 1000).clamp(0, NEVER_S) {
-            // Every time since 2001 has them.
-            seconds @ 1_000_000_000.. => seconds.to_string(),
-            seconds => format!("{seconds:010}"),
-        };
-        args.extend([ten_digits(self.span_ms.0), ten_digits(self.span_ms.1)]);
+        args.extend([second_text(self.span_ms.0), second_text(self.span_ms.1)]);
     }
 
     /// `counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)...`
@@ -651,6 +646,15 @@ impl Plan {
     pub(crate) fn fingerprint(&self, verb: &str) -> String {
         let parts = self.entries.iter().zip(self.limits());
         fingerprint(verb, parts.map(|(entry, limit)| (&entry.scope, limit.counter(), entry.asked)))
+    }
+}
+
+/// The second of a time: ten digits, for scripts compare seconds as texts.
+pub(crate) fn second_text(ms: i64) -> String {
+    match (ms / 1000).clamp(0, NEVER_S) {
+        // Every time since 2001 has them.
+        seconds @ 1_000_000_000.. => seconds.to_string(),
+        seconds => format!("{seconds:010}"),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::engine::{Answer, Engine};
-use super::plan::{injected_ms, time_text};
+use super::plan::{injected_ms, second_text, time_text};
 use crate::error::{Error, Result};
 use crate::model::{Span, Window};
 use crate::script::{self, Op};
@@ -121,11 +121,6 @@ impl Counters<'_> {
             Some(_) => Err(Error::invalid("the TTL of a counter is at least a second and at most 366 days")),
         }
     }
-}
-
-/// Ten digits: scripts compare seconds as texts.
-fn second_text(ms: i64) -> String {
-    format!("{:010}", ms / 1000)
 }
 
 fn amount_text(what: &str, amount: i64) -> Result<String> {

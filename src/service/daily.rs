@@ -85,6 +85,21 @@ pub struct DailyState {
     pub decided: Decided,
 }
 
+impl DailyState {
+    /// Of starts and of cents: what is used, and what there is.
+    fn new(
+        [count, limit]: [i64; 2],
+        [cost_cents, cap_cents]: [i64; 2],
+        resets_at: DateTime<Utc>,
+        resets_in: Duration,
+        decided: Decided,
+    ) -> Self {
+        let left = |used: i64, most: i64| most.saturating_sub(used).max(0);
+        let (starts_left, cents_left) = (left(count, limit), left(cost_cents, cap_cents));
+        Self { count, starts_left, cost_cents, cents_left, resets_at, resets_in, decided }
+    }
+}
+
 impl DailyStart {
     /// Whether it may start.
     #[must_use]
@@ -256,31 +271,18 @@ impl Daily {
 
     /// Where the counters of starts and of cost stand.
     fn state_of(&self, limits: &[LimitState], decided: Decided) -> DailyState {
-        let used = |place: usize| limits.get(place).map_or(0, |state| state.used);
-        let left = |place: usize| limits.get(place).and_then(LimitState::remaining).unwrap_or(0).max(0);
+        let of = |place: usize| limits.get(place).map_or([0; 2], |state| [state.used, state.limit.unwrap_or(0)]);
+        let [cents, most_cents] = of(1);
         let resets_at = limits.first().and_then(LimitState::resets_at).unwrap_or(DateTime::<Utc>::MAX_UTC);
         let now = self.at.unwrap_or_else(|| DateTime::from_timestamp_millis(self.engine.now_ms()).unwrap_or_default());
-        DailyState {
-            count: used(0),
-            starts_left: left(0),
-            cost_cents: used(1),
-            cents_left: left(1),
-            resets_at,
-            resets_in: (resets_at - now).to_std().unwrap_or_default(),
-            decided,
-        }
+        let resets_in = (resets_at - now).to_std().unwrap_or_default();
+        // The limit is the last cent below the cap.
+        DailyState::new(of(0), [cents, most_cents.saturating_add(1)], resets_at, resets_in, decided)
     }
 
     fn start_of(&self, stand: &Stand) -> DailyStart {
-        let state = DailyState {
-            count: stand.used,
-            starts_left: self.limit.saturating_sub(stand.used).max(0),
-            cost_cents: stand.spent,
-            cents_left: self.cap_cents.saturating_sub(stand.spent).max(0),
-            resets_at: stand.resets_at(),
-            resets_in: stand.resets_in(),
-            decided: Decided::ByStore,
-        };
+        let (starts, cents) = ([stand.used, self.limit], [stand.spent, self.cap_cents]);
+        let state = DailyState::new(starts, cents, stand.resets_at(), stand.resets_in(), Decided::ByStore);
         if stand.granted {
             return DailyStart::Granted(state);
         }

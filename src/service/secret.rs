@@ -27,12 +27,6 @@ impl Token {
         &self.0
     }
 
-    /// The text to hand out.
-    #[must_use]
-    pub fn into_string(self) -> String {
-        self.0
-    }
-
     /// A new one, behind `start`.
     pub(super) fn random(start: &str) -> Result<Self> {
         let mut bytes = [0; 32];

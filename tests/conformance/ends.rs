@@ -284,6 +284,12 @@ fn grows() -> Vec<Case> {
             .holds("a:held", "'2'", At(END))
             .holds("a:holds", bucket("2"), At(END))
             .holds("h", format!("'{more}'"), In(700_000)),
+        case("grow: a hold of nothing beside which nothing is held any more")
+            .put("SET", "h", &[&format!("{OPEN} a 0 10"), "PXAT", "4000000700000"])
+            .run(grow(&format!("{OPEN} a 0 10"), "more", &[("a", "2", "10")]).at(NOW), format!("GRANTED {more}"))
+            .holds("a:held", "'2'", In(700_000))
+            .holds("a:holds", bucket("2"), In(700_000))
+            .holds("h", format!("'{more}'"), In(700_000)),
         held(open("grow: in one of two counters"), "b", "b:held", "b:holds", "10")
             .run(grow(OPEN, "more", &[("a", "5", "10"), ("b", "0", "10")]).at(NOW), format!("GRANTED {more}"))
             .holds("a", "'0'", At(END))

@@ -144,6 +144,11 @@ fn lazily() -> Vec<Case> {
                 At(END),
             )
             .holds("h", format!("'{OPEN}'"), In(700_000)),
+        expired("admit: and dropped by a write that looks")
+            .run(admit(&[("a", "1", END, "10")]).at(NOW).touch(), "GRANTED 0 2")
+            .holds("a", "'1'", At(END))
+            .holds("a:held", "'2'", At(END))
+            .holds("a:holds", "{4000000700000='2' next='4000000700000'}", At(END)),
         expired("admit: a denial discounts them too, and says when the rest frees")
             .run(admit(&[("a", "9", END, "10")]).at(NOW), format!("DENIED {NOW} 1 0 2 4000000700000"))
             .run(admit(&[("a", "8", END, "10")]).at(NOW), "GRANTED 0 2")
@@ -238,6 +243,22 @@ fn rest() -> Vec<Case> {
             .holds("b:holds", bucket("20"), At(END))
             .holds("c:holds", bucket("3"), At(END))
             .holds("h", format!("'{open}'"), In(700_000)),
+        case("reserve, admit: what holds that have ended leave is a part of the rest")
+            .put("SET", "a:held", &["60", "PXAT", END])
+            .put("HSET", "a:holds", &["3999999000000", "60", "next", "3999999000000"])
+            .put("PEXPIREAT", "a:holds", &[END])
+            .run(admit(&[("a", "<500", END, "100")]).at(NOW), "GRANTED 4000000000 0 100 - 0 0")
+            .put("SET", "b:held", &["60", "PXAT", END])
+            .put("HSET", "b:holds", &["3999999000000", "60", "next", "3999999000000"])
+            .put("PEXPIREAT", "b:holds", &[END])
+            .run(reserve(&[("b", "<", END, "100")], "f").at(NOW), format!("GRANTED {NOW} {BUCKET} 100 0 0"))
+            .holds("a", "'100'", At(END))
+            .holds("a:held", "'0'", At(END))
+            .holds("a:holds", "{next='-1'}", At(END))
+            .holds("b", "'0'", At(END))
+            .holds("b:held", "'100'", At(END))
+            .holds("b:holds", bucket("100"), At(END))
+            .holds("h", format!("'{OPEN}'"), In(700_000)),
         case("reserve: nothing is left")
             .put("SET", "a", &["10", "PXAT", END])
             .run(reserve(&[("a", "<", END, "10")], "f").at(NOW), format!("DENIED {NOW} 1 10"))

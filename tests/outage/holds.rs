@@ -248,6 +248,19 @@ async fn what_was_reserved_and_nobody_knows_of_is_released() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_store_may_have_reserved_is_not_denied() {
+    let set = Setting::new(a_tenth()).await;
+    let policy = policy(100);
+    let held = async || set.direct.peek(&policy, &alice()).await.unwrap()[0].held;
+    set.guard.peek(&policy, &alice()).await.unwrap();
+    // Its share has no room for it.
+    let err = lose(&set.proxy, set.guard.reserve(&policy, &alice(), nanos(20))).await.unwrap_err();
+    assert_eq!((err.kind(), held().await), (ErrorKind::Unavailable, 20));
+    set.proxy.mend();
+    assert_eq!((set.guard.shutdown(LIMIT).await, held().await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_takes_no_writes_for_now_is_away() {
     let set = Setting::new(Outage::Allow).await;
     let policy = policy(1000);

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use costguard::service::HealthStatus;
-use costguard::{CostGuard, Decision, ErrorKind, Outage};
+use costguard::{CostGuard, Decision, ErrorKind, Outage, Subject};
 
 use super::support::{Proxy, Server};
-use super::{alice, config, cut, nanos, policy, until};
+use super::{Setting, alice, config, cut, nanos, policy, until, without};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses_and_loses_nothing() {
@@ -74,6 +74,11 @@ async fn what_a_process_that_was_killed_had_granted_is_delivered_once_by_the_nex
     let decision = next.admit(&policy, &alice(), nanos(3)).await.unwrap();
     assert!(!decision.is_granted(), "8 of 10 are spent");
     assert!(next.admit(&policy, &alice(), nanos(2)).await.unwrap().is_granted());
+    // Were it killed as well, the one after it would find what both have granted.
+    let left_again = dir.path().join("left-again");
+    std::fs::copy(&left, &left_again).unwrap();
+    let after = CostGuard::builder().outage_file(&left_again).connect_with(&lazy).await.unwrap();
+    assert_eq!(after.undelivered().depth, 5);
 
     proxy.mend();
     until("the next has delivered", async || next.undelivered().depth == 0).await;
@@ -115,6 +120,40 @@ async fn what_the_store_refuses_for_good_is_kept_apart_and_holds_up_nothing() {
     assert_eq!(direct.peek(&policy, &alice()).await.unwrap()[0].used, 8);
     let kept = std::fs::read_to_string(dir.path().join("queue.rejected")).unwrap();
     assert!(kept.lines().count() == 1 && kept.contains("taken"), "{kept}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_store_refuses_for_now_waits_and_what_waits_is_not_asked_again() {
+    let set = Setting::new(Outage::Allow).await;
+    let (policy, bob) = (policy(10), Subject::new("umbrella").scope("user", "bob"));
+    let mut connection = redis::Client::open(set.server.url()).unwrap().get_connection().unwrap();
+    let mut may_use = |keys: &str| {
+        let mut rule = redis::cmd("ACL");
+        rule.arg("SETUSER").arg("default").arg("resetkeys").arg(keys).exec(&mut connection).unwrap();
+    };
+    set.cut().await;
+    set.guard.charge(&policy, &bob, nanos(1)).await.unwrap();
+    let above = async || set.guard.admit(&policy, &alice(), nanos(20)).id("above").await.unwrap();
+    assert!(above().await.is_granted());
+
+    // Somebody took too many rights away.
+    may_use("~*{acme}*");
+    let seen = set.proxy.script_calls_seen();
+    set.proxy.mend();
+    until("the first was refused", async || {
+        set.proxy.script_calls_seen() >= seen + 2 || set.guard.undelivered().depth < 2
+    })
+    .await;
+    let Decision::Granted(again) = above().await else { panic!("it was granted, and only the store does not know") };
+    assert!(without(again.decided) && again.replayed);
+    let waiting = set.guard.undelivered();
+    assert_eq!((waiting.depth, waiting.rejected), (2, 0));
+
+    may_use("~*");
+    set.deliver().await;
+    assert_eq!(set.guard.undelivered().rejected, 0);
+    assert_eq!(set.used(&policy).await, 20);
+    assert_eq!(set.direct.peek(&policy, &bob).await.unwrap()[0].used, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

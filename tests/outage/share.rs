@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use costguard::store::ManualClock;
 use costguard::{CostGuard, Decision, ErrorKind, Grant, Limit, Money, Outage, Policy, Subject, Window};
 use tokio::task::JoinSet;
 
@@ -102,6 +103,44 @@ async fn what_is_granted_counts_in_the_window_in_which_it_was_granted() {
     set.deliver().await;
     let used = async |at| set.direct.peek(&policy, &alice()).at(at).await.unwrap()[0].used;
     assert_eq!((used(late).await, used(early).await), (90, 580));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_are_those_of_the_store_also_while_it_is_away() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server.url()).await;
+    let direct = CostGuard::connect(&server.url()).await.unwrap();
+    let policy = Policy::new([Limit::cost("user", nanos(100), Window::day())]).unwrap();
+    let day_ends = async || direct.peek(&policy, &alice()).await.unwrap()[0].resets_at().unwrap();
+    // A process whose clock is a day ahead.
+    let wrong = Arc::new(ManualClock::new(chrono::Utc::now().timestamp_millis() + 86_400_000));
+    let builder = CostGuard::builder().outage(Outage::Allow).clock(wrong);
+    let guard = builder.connect_with(&config(&proxy.url())).await.unwrap();
+    guard.peek(&policy, &alice()).await.unwrap();
+    cut(&proxy, &[&guard]).await;
+
+    let before = day_ends().await;
+    let grant = granted(guard.admit(&policy, &alice(), nanos(7)).await.unwrap());
+    let ends = grant.limits[0].resets_at().unwrap();
+    assert!(without(grant.decided) && (before..=day_ends().await).contains(&ends), "{ends}");
+    proxy.mend();
+    until("all is delivered", async || guard.undelivered().depth == 0).await;
+    let within = ends - chrono::TimeDelta::milliseconds(1);
+    assert_eq!(direct.peek(&policy, &alice()).at(within).await.unwrap()[0].used, 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_charge_that_is_repeated_uses_the_share_once() {
+    let set = Setting::new(a_tenth()).await;
+    let policy = policy(100);
+    set.cut().await;
+    for _ in 0..2 {
+        let charged = set.guard.charge(&policy, &alice(), nanos(6)).id("six").await.unwrap();
+        assert!(without(charged.decided));
+    }
+    assert_eq!(spend_all(&set.guard, &policy, 1).await, 4);
+    set.deliver().await;
+    assert_eq!(set.used(&policy).await, 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -164,6 +164,7 @@ async fn once_without_an_id_an_ambiguous_failure_is_told_and_never_sent_again() 
     assert!(guard.admit(&policy, &subject, nanos(1)).await.unwrap().is_granted());
     guard.count(&subject, "user", &Meter::REQUESTS, ttl).await.unwrap();
     guard.adjust(&subject, &counter, Correction::Add(1), "a test").await.unwrap();
+    guard.refund(&policy, &subject, nanos(0)).await.unwrap();
 
     let calls = proxy.script_calls_seen();
     proxy.lose_next_reply();
@@ -181,7 +182,12 @@ async fn once_without_an_id_an_ambiguous_failure_is_told_and_never_sent_again() 
     let adjusted = guard.adjust(&subject, &counter, Correction::Add(500), "a test").await;
     assert_eq!(kind_of(adjusted), ErrorKind::Ambiguous);
     assert_eq!(proxy.script_calls_seen(), calls + 2);
-    assert_eq!(proxy.faults_struck(), 4);
-    assert_eq!(used(&direct, &policy, &subject).await, [613]);
+    assert_eq!(used(&guard, &policy, &subject).await, [613]);
+    let calls = proxy.script_calls_seen();
+    proxy.lose_next_reply();
+    assert_eq!(kind_of(guard.refund(&policy, &subject, nanos(13)).await), ErrorKind::Ambiguous);
+    assert_eq!(proxy.script_calls_seen(), calls + 1);
+    assert_eq!(proxy.faults_struck(), 5);
+    assert_eq!(used(&direct, &policy, &subject).await, [600]);
     assert_eq!(direct.count(&subject, "user", &Meter::REQUESTS, ttl).by(0).await.unwrap().count, 2);
 }

@@ -173,3 +173,31 @@ async fn while_the_store_is_away_days_follow_the_outage_policy_and_what_was_gran
     assert_eq!(guard.shutdown(Duration::from_secs(30)).await, 0);
     assert_eq!((daily.count("alice").await.unwrap(), daily.cost("alice").await.unwrap()), (3, 520));
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_day_is_the_same_without_the_store() {
+    let proxy = Proxy::start(&support::server_url()).await;
+    let config = RedisConfig::from_url(&proxy.url()).unwrap().call_timeout(Duration::from_millis(300));
+    let config = config.key_prefix(&format!("daily-left-{}:", uuid::Uuid::now_v7().simple()));
+    let allow = CostGuard::builder().outage(Outage::Allow).connect_with(&config).await.unwrap();
+    let all = Outage::Local(Fraction::one_in(1).unwrap());
+    let share = CostGuard::builder().outage(all).connect_with(&config).await.unwrap();
+    let left = async |guard: &CostGuard, user| {
+        let started = guard.daily().at(noon()).try_start(user).await.unwrap();
+        (started.is_granted(), started.state().starts_left, started.state().cents_left)
+    };
+    assert_eq!(left(&allow, "online").await, (true, 0, 7500));
+    proxy.cut();
+    for guard in [&allow, &share] {
+        while guard.health().await.status != HealthStatus::Disconnected {}
+        assert_eq!(left(guard, "away").await, (true, 0, 7500));
+        let daily = guard.daily().at(noon());
+        daily.increment_cost("below", 7499).await.unwrap();
+        assert_eq!(left(guard, "below").await, (true, 0, 1));
+    }
+    // At the cap nothing starts, but where all that the store would refuse is allowed.
+    for (guard, starts) in [(&allow, true), (&share, false)] {
+        guard.daily().at(noon()).increment_cost("at", 7500).await.unwrap();
+        assert_eq!(left(guard, "at").await, (starts, i64::from(!starts), 0));
+    }
+}

@@ -214,6 +214,44 @@ mod tests {
     }
 
     #[test]
+    fn what_is_added_after_a_line_that_was_cut_off_stands_on_a_line_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("queue");
+        std::fs::write(&path, [line("+ 0 zero"), line("+ 1 one")[..9].to_vec()].concat()).unwrap();
+        Journal::open(&path).unwrap().0.add(1, "again").unwrap();
+        let (_, entries) = Journal::open(&path).unwrap();
+        assert_eq!(entries, [(0, "zero".to_owned()), (1, "again".to_owned())]);
+    }
+
+    /// In a process of its own, which may write no file longer than 512 or 1024 bytes: as much of a line as fits is written.
+    #[cfg(unix)]
+    #[test]
+    fn a_line_that_could_not_be_written_whole_is_taken_back() {
+        const LIMITED: &str = "COSTGUARD_TEST_FILES_ARE_LIMITED";
+        if std::env::var_os(LIMITED).is_none() {
+            let name = concat!(module_path!(), "::a_line_that_could_not_be_written_whole_is_taken_back");
+            let limited = std::process::Command::new("sh")
+                .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" --exact \"$1\""])
+                .args([std::env::current_exe().unwrap().as_os_str(), name.split_once("::").unwrap().1.as_ref()])
+                .env(LIMITED, "1")
+                .output()
+                .unwrap();
+            let told = String::from_utf8_lossy(&limited.stdout);
+            assert!(limited.status.success() && told.contains(" 1 passed"), "{told}");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("queue");
+        let (mut journal, _) = Journal::open(&path).unwrap();
+        journal.add(0, "zero").unwrap();
+        assert_eq!(journal.add(1, &"1".repeat(2000)).unwrap_err().kind(), ErrorKind::Io);
+        journal.add(1, "one").unwrap();
+        drop(journal);
+        let (_, entries) = Journal::open(&path).unwrap();
+        assert_eq!(entries, [(0, "zero".to_owned()), (1, "one".to_owned())]);
+    }
+
+    #[test]
     fn a_file_is_emptied_when_all_is_done_and_bounded_while_it_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("queue");

@@ -41,10 +41,6 @@ pub(super) fn native(lua: &Lua, session: &SharedSession) -> mlua::Result<Table> 
     native.set("try", redis_pcall(lua, session.clone())?)?;
     native.set("failure_text", lua.create_function(|_, failure: mlua::Error| Ok(failure_text(&failure)))?)?;
     native.set("script_line", lua.create_function(|lua, ()| Ok(script_line(lua)))?)?;
-    native.set(
-        "sha1hex",
-        lua.create_function(|_, text: BString| Ok(sha1_smol::Sha1::from(&*text).digest().to_string()))?,
-    )?;
     Ok(native)
 }
 

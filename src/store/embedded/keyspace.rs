@@ -21,16 +21,6 @@ pub(super) enum Value {
     Hash(Hash),
 }
 
-impl Value {
-    /// Redis's name of its type.
-    pub(super) fn type_name(&self) -> &'static str {
-        match self {
-            Self::Text(_) => "string",
-            Self::Hash(_) => "hash",
-        }
-    }
-}
-
 /// Fields and their values.
 #[derive(Debug, Default)]
 pub(super) struct Hash {

@@ -46,20 +46,12 @@ function globals.xpcall(body, handler)
   end)
 end
 
-local function single_field(field)
-  return function(...)
-    local text = ...
-    if select('#', ...) ~= 1 or type(text) ~= 'string' then
-      return { err = 'ERR wrong number or type of arguments' }
-    end
-    return { [field] = text }
-  end
-end
-
 -- Redis keeps the first word as the code when there is more than one; a leading '-' is not part of it.
 local function error_reply(...)
-  local reply = single_field('err')(...)
-  local text = reply.err
+  local text = ...
+  if select('#', ...) ~= 1 or type(text) ~= 'string' then
+    return { err = 'ERR wrong number or type of arguments' }
+  end
   if text:sub(1, 1) == '-' then
     text = text:sub(2)
   end
@@ -73,8 +65,6 @@ globals.redis = {
   call = call,
   pcall = try,
   error_reply = error_reply,
-  status_reply = single_field('ok'),
-  sha1hex = native.sha1hex,
 }
 globals.KEYS, globals.ARGV = {}, {}
 

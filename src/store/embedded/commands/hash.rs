@@ -13,7 +13,6 @@ pub(super) static COMMANDS: &[Command] = &[
     reads("hmget", 2, ANY, hmget),
     reads("hgetall", 1, 1, hgetall),
     reads("hlen", 1, 1, hlen),
-    reads("hexists", 2, 2, hexists),
     writes("hset", 3, ANY, hset),
     writes("hincrby", 3, 3, hincrby),
     writes("hdel", 2, ANY, hdel),
@@ -51,11 +50,6 @@ fn hgetall(session: &mut Session, args: &[Arg]) -> Outcome {
 
 fn hlen(session: &mut Session, args: &[Arg]) -> Outcome {
     Ok(count(hash(session, &args[0])?.map_or(0, Hash::len)))
-}
-
-fn hexists(session: &mut Session, args: &[Arg]) -> Outcome {
-    let found = hash(session, &args[0])?.is_some_and(|hash| hash.get(&args[1]).is_some());
-    Ok(Answer::int(i64::from(found)))
 }
 
 fn hset(session: &mut Session, args: &[Arg]) -> Outcome {

@@ -127,6 +127,12 @@ static BY_NAME: LazyLock<HashMap<&'static str, &'static Command>> = LazyLock::ne
     families.into_iter().flatten().map(|command| (command.name, command)).collect()
 });
 
+/// The names of all commands.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    BY_NAME.keys().copied()
+}
+
 /// Finds a command by its name in any case.
 pub(super) fn find(name: &[u8]) -> Result<&'static Command, Refusal> {
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();

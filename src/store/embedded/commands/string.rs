@@ -4,8 +4,8 @@ use super::super::bytes::Bytes;
 use super::super::keyspace::Value;
 use super::super::session::Session;
 use super::{
-    ANY, Answer, Arg, Command, Keys, NOT_AN_INTEGER, OVERFLOW, Outcome, Refusal, SYNTAX, Scalar, WRONG_TYPE, count,
-    int, invalid_expire_time, of_keys, reads, writes,
+    ANY, Answer, Arg, Command, Keys, NOT_AN_INTEGER, OVERFLOW, Outcome, Refusal, SYNTAX, Scalar, WRONG_TYPE, int,
+    invalid_expire_time, of_keys, reads, writes,
 };
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -13,9 +13,6 @@ pub(super) static COMMANDS: &[Command] = &[
     of_keys(reads("mget", 1, ANY, mget), Keys::All),
     writes("set", 2, ANY, set),
     writes("psetex", 3, 3, psetex),
-    reads("strlen", 1, 1, strlen),
-    writes("incr", 1, 1, |session, args| add(session, &args[0], 1)),
-    writes("decr", 1, 1, |session, args| add(session, &args[0], -1)),
     writes("incrby", 2, 2, |session, args| add(session, &args[0], int(&args[1])?)),
     writes("decrby", 2, 2, decrby),
 ];
@@ -35,10 +32,6 @@ fn get(session: &mut Session, args: &[Arg]) -> Outcome {
 /// A key of another type counts as absent, as in Redis.
 fn mget(session: &mut Session, args: &[Arg]) -> Outcome {
     Ok(Answer::Array(args.iter().map(|key| text(session, key).ok().flatten().into()).collect()))
-}
-
-fn strlen(session: &mut Session, args: &[Arg]) -> Outcome {
-    Ok(count(text(session, &args[0])?.map_or(0, |text| text.as_bytes().len())))
 }
 
 fn add(session: &mut Session, key: &[u8], by: i64) -> Outcome {
@@ -65,8 +58,6 @@ fn decrby(session: &mut Session, args: &[Arg]) -> Outcome {
 #[derive(Default)]
 struct SetOptions<'a> {
     only_new: bool,
-    only_existing: bool,
-    get: bool,
     keep_ttl: bool,
     /// The option's name and its value, not yet read: Redis reads it after all options.
     end: Option<(End, &'a Arg)>,
@@ -74,9 +65,7 @@ struct SetOptions<'a> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    Ex,
     Px,
-    ExAt,
     PxAt,
 }
 
@@ -87,15 +76,11 @@ impl<'a> SetOptions<'a> {
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             match arg.to_ascii_lowercase().as_slice() {
-                b"nx" if !options.only_existing => options.only_new = true,
-                b"xx" if !options.only_new => options.only_existing = true,
-                b"get" => options.get = true,
+                b"nx" => options.only_new = true,
                 b"keepttl" if options.end.is_none() => options.keep_ttl = true,
                 name => {
                     let end = match name {
-                        b"ex" => End::Ex,
                         b"px" => End::Px,
-                        b"exat" => End::ExAt,
                         b"pxat" => End::PxAt,
                         _ => return Err(SYNTAX),
                     };
@@ -116,13 +101,9 @@ impl<'a> SetOptions<'a> {
         if number <= 0 {
             return Err(invalid());
         }
-        let ms = match end {
-            End::Ex | End::ExAt => number.checked_mul(1000),
-            End::Px | End::PxAt => Some(number),
-        };
         let at_ms = match end {
-            End::Ex | End::Px => ms.and_then(|ms| ms.checked_add(now_ms)),
-            End::ExAt | End::PxAt => ms,
+            End::Px => number.checked_add(now_ms),
+            End::PxAt => Some(number),
         };
         at_ms.map(Some).ok_or_else(invalid)
     }
@@ -132,10 +113,9 @@ fn set(session: &mut Session, args: &[Arg]) -> Outcome {
     let (key, value) = (&args[0], &args[1]);
     let options = SetOptions::parse(&args[2..])?;
     let mut end_ms = options.end_ms(session.now_ms())?;
-    let old = if options.get { Answer::One(text(session, key)?.into()) } else { Answer::One(Scalar::Null) };
     let current_end = session.end_ms(key);
-    if (options.only_new && current_end.is_some()) || (options.only_existing && current_end.is_none()) {
-        return Ok(old);
+    if options.only_new && current_end.is_some() {
+        return Ok(Answer::One(Scalar::Null));
     }
     if options.keep_ttl {
         end_ms = current_end.flatten();
@@ -144,7 +124,7 @@ fn set(session: &mut Session, args: &[Arg]) -> Outcome {
     if end_ms.is_some() {
         session.set_end(key, end_ms);
     }
-    Ok(if options.get { old } else { Answer::Status("OK") })
+    Ok(Answer::Status("OK"))
 }
 
 fn psetex(session: &mut Session, args: &[Arg]) -> Outcome {
