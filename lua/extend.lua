@@ -49,7 +49,9 @@ for i = 1, count do
     return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[1 + i] .. ' would hold more than 64 bits')
   end
 end
--- Nor is it forgotten earlier: what is left may be more than this asks for.
+-- What is held lives as long as any hold in this bucket, whenever its window ends.
+local keep_ms = string.format('%d', bucket_ms - now + record_ttl_ms - ttl_ms)
+-- Nor is the hold forgotten earlier: what is left may be more than this asks for.
 record_ttl_ms = string.format('%d', math.max(call('PTTL', hold), record_ttl_ms))
 for i = 1, bucket_ms == was_bucket_ms and 0 or count do
   -- The new bucket first: a hash that became empty would lose its TTL.
@@ -58,8 +60,7 @@ for i = 1, bucket_ms == was_bucket_ms and 0 or count do
   if call('HINCRBY', KEYS[1 + i], was_bucket_ms, amount) == 0 then call('HDEL', KEYS[1 + i], was_bucket_ms) end
 end
 for i = 2, #KEYS do
-  -- They live as long as the hold, whenever their windows end.
-  if call('PTTL', KEYS[i]) < record_ttl_ms + 0 then call('PEXPIRE', KEYS[i], record_ttl_ms) end
+  if call('PTTL', KEYS[i]) < keep_ms + 0 then call('PEXPIRE', KEYS[i], keep_ms) end
 end
 record = head .. string.format(' %d ', expires_ms - from_ms) .. bucket_ms .. ' ' .. tail
 call('SET', hold, record, 'PX', record_ttl_ms)

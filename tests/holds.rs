@@ -244,8 +244,12 @@ async fn a_bucket_lives_as_long_as_the_last_hold_that_came_to_it() {
     let guard = CostGuard::builder().clock(clock.clone()).retention(second).receipt_ttl(second).store(store).unwrap();
     let policy = Policy::new([Limit::cost("user", usd("100"), Window::minute())]).unwrap();
     let reserve = async || granted(guard.reserve(&policy, &alice(), usd("0.01")).await.unwrap());
-    for _ in 0..10 {
-        let first = reserve().await;
+    for round in 0..20 {
+        let mut first = reserve().await;
+        if round % 2 == 0 {
+            clock.advance_ms(30_000);
+            first.extend(Duration::from_secs(600)).await.unwrap();
+        }
         clock.advance_ms(20_000);
         // Most times into the bucket that the first began. Their window is over long before they are.
         let mut second = reserve().await;
