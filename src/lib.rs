@@ -26,6 +26,7 @@
 //! It does not meter calls or talk to models, it is no Redis client for other data, and it does not keep an audit trail
 //! beyond the window's counters and their corrections.
 
+mod builder;
 mod error;
 mod guard;
 #[cfg(feature = "http")]
@@ -42,8 +43,9 @@ pub mod script;
 pub mod service;
 pub mod store;
 
+pub use builder::Builder;
 pub use error::{Error, ErrorKind, Result};
-pub use guard::{Builder, CostGuard};
+pub use guard::CostGuard;
 pub use model::{
     Amounts, Counter, Decided, Decision, Denial, Estimate, Fraction, Grant, Limit, LimitState, Meter, Mode, Money,
     Outage, Policy, PriceCatalogue, Scope, Subject, Usage, Window,

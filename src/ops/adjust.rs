@@ -4,8 +4,9 @@
 use chrono::{DateTime, Utc};
 
 use super::engine::{Engine, unexpected};
-use super::plan::{Named, fingerprint, injected_ms};
+use super::plan::{Named, fingerprint};
 use super::request::awaits;
+use super::time::injected_ms;
 use crate::error::{Error, Result};
 use crate::model::{Counter, Per, Subject};
 use crate::script::{self, Op};

@@ -15,6 +15,7 @@ mod refund;
 pub(crate) mod request;
 mod rule;
 mod rulings;
+mod time;
 mod window;
 
 pub(crate) use away::Away;

@@ -6,8 +6,9 @@ use std::pin::Pin;
 use chrono::{DateTime, Utc};
 
 use super::engine::{Answer, Engine, unexpected};
-use super::plan::{Plan, injected_ms, limit_text, read_rate, span_and_how, time_text};
+use super::plan::{Plan, limit_text, read_rate, span_and_how};
 use super::rulings::Rulings;
+use super::time::{injected_ms, time_text};
 use crate::error::Result;
 use crate::model::{LimitState, Policy, Subject};
 use crate::script::{self, Op};

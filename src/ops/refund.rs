@@ -1,7 +1,8 @@
 //! `refund`: gives back what was admitted. Twin of `lua/refund.lua`.
 
-use super::plan::{Plan, filled, limit_text, span_and_how, time_text};
+use super::plan::{Plan, filled, limit_text, span_and_how};
 use super::request::{Request, request};
+use super::time::time_text;
 use crate::error::Result;
 use crate::model::{Grant, LimitState};
 use crate::script::{self, Op};

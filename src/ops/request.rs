@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 
 use super::away::Away;
 use super::engine::Engine;
-use super::plan::{Plan, injected_ms, time_text};
+use super::plan::Plan;
+use super::time::{injected_ms, time_text};
 use crate::error::{Error, Result};
 use crate::model::{Amounts, Outage, Policy, Subject};
 

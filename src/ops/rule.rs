@@ -6,9 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::engine::{Engine, unexpected};
-use super::plan::{injected_ms, since_epoch_ms, time_text};
 use super::request::awaits;
 use super::rulings::rule_name;
+use super::time::{injected_ms, since_epoch_ms, time_text};
 use crate::error::{Error, Result};
 use crate::model::{Counter, Limit, Scope, Subject, Window};
 use crate::script::{self, Op};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::engine::{Answer, Engine};
-use super::plan::{injected_ms, second_text, time_text};
+use super::time::{injected_ms, second_text, time_text};
 use crate::error::{Error, Result};
 use crate::model::{Span, Window};
 use crate::script::{self, Op};

@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::model::{Outage, Subject};
 use crate::ops::away::Away;
 use crate::ops::engine::Engine;
-use crate::ops::plan::injected_ms;
 use crate::ops::request::awaits;
+use crate::ops::time::injected_ms;
 
 /// A search for a hold, made by [`CostGuard::hold`](crate::CostGuard::hold).
 #[derive(Clone, Debug)]

@@ -7,8 +7,8 @@ use super::record::{Record, read_tags};
 use crate::error::Result;
 use crate::model::{Meter, Subject};
 use crate::ops::engine::{Engine, unexpected};
-use crate::ops::plan::{injected_ms, time_text};
 use crate::ops::request::awaits;
+use crate::ops::time::{injected_ms, time_text};
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 

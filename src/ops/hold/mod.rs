@@ -28,7 +28,8 @@ pub use reserve::Reserve;
 
 use super::away::{Away, Delivery, Sent, Slot};
 use super::engine::{Answer, Engine};
-use super::plan::{filled, injected_ms, time_text};
+use super::plan::filled;
+use super::time::{injected_ms, time_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Amounts, Decided, LimitState, Meter, Outage};
 use crate::script::{self, Op};

@@ -12,8 +12,9 @@ use crate::error::{ErrorKind, Result};
 use crate::model::{Decided, Decision, Denial, Estimate, Limit, LimitState, Meter, Outage, Policy, Subject};
 use crate::ops::away::{Away, Sent, policy_without_store};
 use crate::ops::engine::{Answer, Engine};
-use crate::ops::plan::{Part, Plan, injected_ms, time_text};
+use crate::ops::plan::{Part, Plan};
 use crate::ops::request::awaits;
+use crate::ops::time::{injected_ms, time_text};
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
 
