@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::guard::CostGuard;
 use crate::model::{Outage, encode_prefix};
-use crate::ops::{Away, Engine};
+use crate::ops::{Away, Engine, MOST_TTL};
 use crate::service::Denials;
 use crate::store::embedded::Embedded;
 use crate::store::redis::{RedisConfig, RedisStore, Target};
@@ -185,8 +185,7 @@ impl Builder {
     /// `Invalid` when the settings are out of bounds; `Io` and `Corrupt` when the file of [`outage_file`](Self::outage_file)
     /// cannot be used.
     pub fn store(self, store: Arc<dyn Store>) -> Result<CostGuard> {
-        const YEAR: Duration = Duration::from_secs(366 * 86_400);
-        if self.retention > YEAR || self.receipt_ttl > YEAR || self.receipt_ttl < Duration::from_millis(1) {
+        if self.retention > MOST_TTL || self.receipt_ttl > MOST_TTL || self.receipt_ttl < Duration::from_millis(1) {
             return Err(Error::invalid(
                 "retention and receipt_ttl are at most a year, and receipt_ttl is at least 1 ms",
             ));

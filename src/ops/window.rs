@@ -6,14 +6,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::engine::{Answer, Engine};
+use super::keep::MOST_TTL;
 use super::time::{injected_ms, second_text, time_text};
 use crate::error::{Error, Result};
 use crate::model::{Span, Window};
 use crate::script::{self, Op};
 use crate::store::ScriptCall;
-
-/// The longest TTL of a counter.
-const MOST_TTL: Duration = Duration::from_secs(366 * 86_400);
 
 /// How counters of one window are kept.
 #[derive(Clone, Debug)]
