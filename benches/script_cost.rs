@@ -7,6 +7,7 @@
 //! The floor is measured before and after each operation of each round, and a round's ratio is taken to those two, so
 //! that a machine that slows down for a while moves both. The table holds the medians over the rounds. The server
 //! is emptied before each operation, and each call with an id has an id of its own: its receipt is written, as in life.
+//! Calls are recorded before they are sent, so that the server is as busy with them as it is with the floor.
 
 // A measuring program: set-up that fails should end it, and microseconds are no amounts.
 #![allow(clippy::expect_used, clippy::panic, clippy::float_arithmetic)]
@@ -29,7 +30,10 @@ use support::Server;
 /// Commands per pipeline: enough to keep the server busy, few enough for its buffers.
 const PIPELINE: usize = 500;
 
-/// How many holds are open while the operations on holds are measured.
+/// Calls that are recorded before they are sent. What pauses is slow at first, and the floor is measured without pauses.
+const AHEAD: usize = 10 * PIPELINE;
+
+/// How many other holds are open while the operations on holds are measured.
 const HOLDS: [u64; 2] = [0, 100_000];
 
 /// What [`ServerBench::holds`] measures.
@@ -136,22 +140,25 @@ fn measure(options: &Options) {
     }
 }
 
-/// A call that is recorded in one minute and sent in the next would find that its window is over.
-fn wait_for_room_in_the_minute() {
-    let since_epoch = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970");
-    let left_s = 60 - since_epoch.as_secs() % 60;
-    if left_s < 6 {
-        std::thread::sleep(Duration::from_secs(left_s));
+/// What this records, with time enough to send it before a window or a bucket that it names is over.
+fn recorded<const N: usize>(record: impl Fn() -> [Vec<ScriptCall>; N]) -> [Vec<ScriptCall>; N] {
+    loop {
+        let calls = record();
+        let left = calls.iter().flatten().map(time_left).min().unwrap_or(Duration::MAX);
+        if left > Duration::from_secs(3) {
+            return calls;
+        }
+        std::thread::sleep(left);
     }
 }
 
-/// A bucket that is named in one second may be the wrong one in the next. No longer than needed: what has slept is slow at first.
-fn wait_for_room_in_the_second() {
-    let since_epoch = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970");
-    let left_ms = 1000 - since_epoch.subsec_millis();
-    if left_ms < 100 {
-        std::thread::sleep(Duration::from_millis(left_ms.into()));
-    }
+/// For how long the windows and buckets of a call are the right ones.
+fn time_left(call: &ScriptCall) -> Duration {
+    let Some(place) = call.script.contract().args.split(", ").position(|arg| arg == "earliest_end_s") else {
+        return Duration::MAX;
+    };
+    let end = Duration::from_secs(call.args[place].parse().expect("a window ends at a second"));
+    end.saturating_sub(std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970"))
 }
 
 /// A private server and the connection that keeps it busy.
@@ -197,54 +204,59 @@ impl ServerBench {
     }
 
     fn case(&mut self, case: &'static Case, runs: u64) -> f64 {
-        wait_for_room_in_the_minute();
         let (recorder, fixture) = self.start_over();
         self.runtime.block_on(case.prepare(&fixture));
         self.run(None, &recorder.take());
-        self.reset();
-        for first in (0..runs).step_by(PIPELINE) {
-            wait_for_room_in_the_second();
-            for _ in first..runs.min(first + PIPELINE as u64) {
-                self.runtime.block_on((case.call)(&fixture)).expect("the embedded store takes the operation");
-            }
-            self.run(Some(case.status), &recorder.take());
+        let mut usec = 0.0;
+        for first in (0..runs).step_by(AHEAD) {
+            let record = || {
+                for _ in first..runs.min(first + AHEAD as u64) {
+                    self.runtime.block_on((case.call)(&fixture)).expect("the embedded store takes the operation");
+                }
+                [recorder.take()]
+            };
+            let [calls] = recorded(record);
+            usec += self.run_measured(case.status, &calls);
         }
-        self.usec(runs) / runs as f64
+        usec / runs as f64
     }
 
-    /// The operations on holds while `open` other holds are open, in the order of [`HOLD_OPERATIONS`]. A hold is settled
-    /// in the next pipeline, so there are never more than one pipeline's more.
+    /// The operations on holds while `open` other holds are open, in the order of [`HOLD_OPERATIONS`]. Those that are measured
+    /// are settled before there are more than [`AHEAD`] of them.
     fn holds(&mut self, open: u64, runs: u64) -> [f64; 3] {
         let (recorder, fixture) = self.start_over();
-        for first in (0..open).step_by(PIPELINE) {
-            wait_for_room_in_the_second();
-            for n in first..open.min(first + PIPELINE as u64) {
-                // 10 to 40 minutes: they end in many buckets.
-                self.runtime.block_on(fixture.reserve(Duration::from_secs(600 + n % 1800))).forget();
-            }
-            self.run(Some("GRANTED"), &recorder.take());
+        for first in (0..open).step_by(AHEAD) {
+            let record = || {
+                for n in first..open.min(first + AHEAD as u64) {
+                    // 10 to 40 minutes: they end in many buckets.
+                    let ttl = Duration::from_secs(600 + 60 * (n % 30));
+                    self.runtime.block_on(fixture.reserve(ttl)).forget();
+                }
+                [recorder.take()]
+            };
+            let [calls] = recorded(record);
+            self.run(Some("GRANTED"), &calls);
         }
         let mut usec = [0.0; 3];
-        for first in (0..runs).step_by(PIPELINE) {
-            wait_for_room_in_the_second();
-            let calls = runs.min(first + PIPELINE as u64) - first;
-            let ttl = Duration::from_secs(600);
-            let held: Vec<_> = (0..calls).map(|_| self.runtime.block_on(fixture.reserve(ttl))).collect();
-            let calls_to_reserve = recorder.take();
-            let before = self.held(&calls_to_reserve[0]);
-            usec[0] += self.run_measured("GRANTED", &calls_to_reserve);
-            for _ in 0..calls {
-                self.runtime.block_on(fixture.reserve_denied());
-            }
-            usec[1] += self.run_measured("DENIED", &recorder.take());
-            for hold in held {
-                self.runtime.block_on(fixture.settle(hold));
-            }
-            let mut calls = recorder.take();
-            self.take_over_records(&mut calls);
-            usec[2] += self.run_measured("SETTLED", &calls);
+        for first in (0..runs).step_by(AHEAD) {
+            let calls = runs.min(first + AHEAD as u64) - first;
+            let record = || {
+                let ttl = Duration::from_secs(600);
+                let held: Vec<_> = (0..calls).map(|_| self.runtime.block_on(fixture.reserve(ttl))).collect();
+                let reserves = recorder.take();
+                (0..calls).for_each(|_| self.runtime.block_on(fixture.reserve_denied()));
+                let denials = recorder.take();
+                held.into_iter().for_each(|hold| self.runtime.block_on(fixture.settle(hold)));
+                [reserves, denials, recorder.take()]
+            };
+            let [reserves, denials, mut settlements] = recorded(record);
+            let before = self.held(&reserves[0]);
+            usec[0] += self.run_measured("GRANTED", &reserves);
+            usec[1] += self.run_measured("DENIED", &denials);
+            self.take_over_records(&mut settlements);
+            usec[2] += self.run_measured("SETTLED", &settlements);
             // A settlement that misses its hold's bucket is answered alike, and costs something else.
-            assert_eq!(self.held(&calls_to_reserve[0]), before, "a settled hold is held no more");
+            assert_eq!(self.held(&reserves[0]), before, "a settled hold is held no more");
         }
         usec.map(|usec| usec / runs as f64)
     }
@@ -264,8 +276,8 @@ impl ServerBench {
         for (call, record) in calls.iter_mut().zip(records) {
             let words: Vec<_> = record.split(' ').collect();
             let number = |word: &str| word.parse::<u64>().expect("a time in a record is a number");
-            let expires_ms = number(words[3]) * 1000 + number(words[4]) / 1000 + number(words[5]);
-            let bucket_ms = words[6].to_owned();
+            let expires_ms = number(words[2]) * 1000 + number(words[3]) / 1000 + number(words[4]);
+            let bucket_ms = words[5].to_owned();
             call.args.splice(1..4, [record, bucket_ms, expires_ms.to_string()]);
         }
     }
@@ -277,6 +289,8 @@ impl ServerBench {
     }
 
     fn run_measured(&mut self, status: &str, calls: &[ScriptCall]) -> f64 {
+        // It has slept while these were recorded.
+        self.floor(PIPELINE as u64);
         self.reset();
         self.run(Some(status), calls);
         self.usec(calls.len() as u64)
@@ -284,12 +298,17 @@ impl ServerBench {
 
     /// Sends recorded calls and checks that each was answered as expected: the cost of an error is not the cost asked for.
     fn run(&mut self, status: Option<&str>, calls: &[ScriptCall]) {
-        let mut pipeline = Pipeline::new();
-        for call in calls {
-            let sha1 = if self.knows_shebang { call.script.sha1() } else { call.script.plain_sha1() };
-            pipeline.cmd("EVALSHA").arg(sha1).arg(call.keys.len()).arg(&call.keys).arg(&call.args);
-        }
-        for (reply, call) in self.send(&pipeline).iter().zip(calls) {
+        let pipeline = |calls: &[ScriptCall]| {
+            let mut pipeline = Pipeline::new();
+            for call in calls {
+                let sha1 = if self.knows_shebang { call.script.sha1() } else { call.script.plain_sha1() };
+                pipeline.cmd("EVALSHA").arg(sha1).arg(call.keys.len()).arg(&call.keys).arg(&call.args);
+            }
+            pipeline
+        };
+        let pipelines: Vec<_> = calls.chunks(PIPELINE).map(pipeline).collect();
+        let replies = pipelines.iter().flat_map(|pipeline| self.send(pipeline)).collect::<Vec<_>>();
+        for (reply, call) in replies.iter().zip(calls) {
             let word = status_word(reply);
             let is_right = word.is_some() && status.is_none_or(|status| word == Some(status));
             assert!(is_right, "{}: the server answered {reply:?}", call.script.name());

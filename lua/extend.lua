@@ -20,7 +20,7 @@ if record ~= known or not find(record, '^open ') then
   return not_as_known(hold, record, 'extend')
 end
 if not find(record_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID record_ttl_ms') end
-local head, from_s, from_us, was_ttl_ms, was_bucket_ms, tail = string.match(record, '^(open %S+ %S+ (%d+) (%d+)) (%d+) (%d+) (.*)$')
+local head, from_s, from_us, was_ttl_ms, was_bucket_ms, tail = string.match(record, '^(open %S+ (%d+) (%d+)) (%d+) (%d+) (.*)$')
 local from_ms = from_s * 1000 + (from_us - from_us % 1000) / 1000
 local now = now_ms ~= '' and now_ms + 0
 if not now then

@@ -24,7 +24,7 @@ if record ~= known or not find(record, '^open ') then
 end
 if not find(record_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID record_ttl_ms') end
 if #nonce ~= 32 or find(nonce, '%X') then return redis.error_reply('COSTGUARD_INVALID nonce') end
-local fingerprint, step, from_s, from_us, ttl_ms, bucket_ms = string.match(record, '^open (%S+) (%S+) (%d+) (%d+) (%d+) (%d+) ')
+local step, from_s, from_us, ttl_ms, bucket_ms, fingerprint = string.match(record, '^open (%S+) (%d+) (%d+) (%d+) (%d+) (%S+) ')
 -- @include now
 if now_s * 1000 + us / 1000 >= from_s * 1000 + (from_us - from_us % 1000) / 1000 + ttl_ms then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
 for i = 1, count do
@@ -32,7 +32,7 @@ for i = 1, count do
   if not kept then
     -- A bucket that came to nothing is taken away, also from under a hold of nothing.
     local place = 0
-    for held in string.gmatch(string.match(record, '^%l+ %S+ %S+ %d+ %d+ %d+ %d+ %S+(.*)$'), ' %S+ (%S+) %S+') do
+    for held in string.gmatch(string.match(record, '^open %S+ %d+ %d+ %d+ %d+ %S+ %S+(.*)$'), ' %S+ (%S+) %S+') do
       place = place + 1
       if place == i and held == '0' then kept = '0' end
     end
@@ -59,6 +59,6 @@ if states > 0 then
   -- @include take
 end
 step = string.sub(nonce .. '.' .. step, 1, 131)
-record = table.concat({ 'open', fingerprint, step, from_s, from_us, ttl_ms, bucket_ms, tail }, ' ')
+record = table.concat({ 'open', step, from_s, from_us, ttl_ms, bucket_ms, fingerprint, tail }, ' ')
 call('SET', hold, record, 'PX', record_ttl_ms)
 return 'GRANTED ' .. record

@@ -19,7 +19,7 @@ else
   now = (us - us % 1000) / 1000
 end
 for i = 1, #KEYS do
-  local bucket_ms = records[i] and string.match(records[i], '^open %S+ %S+ %d+ %d+ %d+ (%d+) ')
+  local bucket_ms = records[i] and string.match(records[i], '^open %S+ %d+ %d+ %d+ (%d+) ')
   if bucket_ms and bucket_ms + 0 > now then open[#open + 1] = i .. ' ' .. records[i] end
 end
 return 'OPEN ' .. now .. ' ' .. table.concat(open, '\n')

@@ -36,5 +36,5 @@ if made then
   -- @include correct
   write_states(made, states, ARGV[5 + count])
 end
-call('SET', hold, 'released' .. string.sub(record, 5) .. ' | release RELEASED', 'PX', receipt_ttl_ms)
+call('SET', hold, 'released release RELEASED | ' .. record, 'PX', receipt_ttl_ms)
 return 'RELEASED'

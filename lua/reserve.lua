@@ -1,7 +1,7 @@
 #!lua
 -- reserve: sets amounts aside beside counters until their hold ends, and takes them from rates, if every limit allows it.
 -- KEYS    counter..., held..., state..., ruled, hold, holds..., [rules]
--- ARGV    counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)..., ttl_ms, bucket, record_ttl_ms, fingerprint, tail, [now_ms, touch, asked]
+-- ARGV    counters, latest_start_s, earliest_end_s, expiries, bucket, record_ttl_ms, tail, (amount, limit)..., (amount, limit, span_us, how)..., [now_ms, touch, asked]
 -- REPLY   GRANTED now_s us bucket_ms part shadowed (state)... used... [held...] [rulings]
 -- REPLY   DENIED now_s us refusing (state)... used... [held... frees_ms...] [rulings]
 -- REPLY   HELD record
@@ -10,30 +10,29 @@
 -- ERRORS  CONFLICT CORRUPT INVALID OVERFLOW
 -- COST    TIME, SET, one MGET, an INCRBY and an HINCRBY a counter and a SET a rate; where holds make a limit bind as admit
 
--- Counters, states and limits are as in admit. The record of a hold is a line,
--- 'open FINGERPRINT STEP NOW_S US TTL_MS BUCKET_MS TAIL': reserved at NOW_S and US microseconds, it expires TTL_MS after that. The
--- tail is its tags and 'COUNTER AMOUNT LIMIT' a counter and a rate, with a partial amount and overrides filled in; LIMIT is
--- `Bound` in ops/hold/record.rs. HELD answers a repeat of the request with the record.
+-- Counters, states and limits are as in admit. The record of a hold is a line, 'open STEP NOW_S US TTL_MS BUCKET_MS FINGERPRINT
+-- TAGS', then 'COUNTER AMOUNT LIMIT' a counter and a rate: reserved at NOW_S and US microseconds, it expires TTL_MS after that.
+-- `tail` is all from TTL_MS on; a partial amount and overrides are filled in. LIMIT is `Bound` in ops/hold/record.rs.
+-- HELD answers a repeat of the request with the record.
 -- A hold lies in a bucket that ends at or after its expiry: it frees late, never early. Who reserves names the bucket, as it
 -- names windows, for the seconds from `latest_start_s` to `earliest_end_s`; or gives the width of buckets where a hold is
 -- too short for that.
 
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
-local count, expiries, amounts, reserving = #ARGV[1], ARGV[4], 4, true
-local states, now_ms, touch, asked = (#ARGV - 9 - 2 * count) / 4, '', '', ''
+local count, expiries, bucket_ms, tail, amounts, reserving = #ARGV[1], ARGV[4], ARGV[5], ARGV[7], 7, true
+local states, now_ms, touch, asked = (#ARGV - amounts - 2 * count) / 4, '', '', ''
 if states % 1 ~= 0 then
   states = states - 0.75
   now_ms, touch, asked = unpack(ARGV, #ARGV - 2)
 end
-local at = amounts + 2 * count + 4 * states
-local ttl_ms, bucket_ms, record_ttl_ms, fingerprint, tail = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
-local ruled, holds = 2 * count + states + 1, 2 * count + states + 2
-local hold = KEYS[holds]
+local ruled = 2 * count + states + 1
+local holds = ruled + 1
 
 local texts = call('MGET', unpack(KEYS, 1, holds))
 local record = texts[holds]
 if record then
-  if string.match(record, '^%l+ (%S+)') == fingerprint then return 'HELD ' .. record end
+  local known, fingerprint = string.match(record, 'open %S+ %d+ %d+ %d+ %d+ (%S+) '), string.match(tail, '^%d+ %d+ (%S+) ')
+  if known and known == fingerprint then return 'HELD ' .. record end
   return redis.error_reply('COSTGUARD_CONFLICT this hold id was used for a different request; use a new id')
 end
 -- @include now
@@ -53,15 +52,18 @@ if part ~= '-' then tail = string.gsub(tail, ' <%d* ', ' ' .. part .. ' ') end
 
 -- Thirteen digits: buckets sort as they are.
 if #bucket_ms < 13 then
+  local ttl_ms, rest = string.match(tail, '^(%d+) %d+ (.*)$')
+  if not ttl_ms then return redis.error_reply('COSTGUARD_INVALID tail') end
   local expires_ms = now_s * 1000 + us / 1000 + ttl_ms
   bucket_ms = string.format('%013d', expires_ms + -expires_ms % bucket_ms)
+  tail = ttl_ms .. ' ' .. bucket_ms .. ' ' .. rest
 end
 
 -- From here on it is written; what can still fail comes first, and is taken back when it does.
-if not call('SET', hold, 'open ' .. fingerprint .. ' 0 ' .. now_s .. ' ' .. us .. ' ' .. ttl_ms .. ' ' .. bucket_ms .. ' ' .. tail, 'PX', record_ttl_ms, 'NX') then
-  return redis.error_reply('COSTGUARD_CORRUPT ' .. hold .. ' does not hold a hold')
+if not call('SET', KEYS[holds], 'open 0 ' .. now_s .. ' ' .. us .. ' ' .. tail, 'PX', ARGV[6], 'NX') then
+  return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[holds] .. ' does not hold a hold')
 end
-local try, type, opens, at = redis.pcall, type, false, amounts - 1
+local try, number, opens, at = redis.pcall, tonumber, false, amounts - 1
 for i = 1, count do
   at = at + 2
   local amount = ARGV[at]
@@ -69,7 +71,7 @@ for i = 1, count do
   local kept = try('HINCRBY', KEYS[holds + i], bucket_ms, amount)
   if kept == adds then
     opens = true
-  elseif type(kept) == 'table' then
+  elseif not number(kept) then
     for j = 1, i - 1 do
       local total, taken = KEYS[count + j], ARGV[amounts + 2 * j - 1]
       -- It was not there before: it has no TTL yet.
@@ -77,7 +79,7 @@ for i = 1, count do
       taken = taken == '0' and '0' or '-' .. taken
       if call('HINCRBY', KEYS[holds + j], bucket_ms, taken) == 0 then call('HDEL', KEYS[holds + j], bucket_ms) end
     end
-    call('DEL', hold)
+    call('DEL', KEYS[holds])
     return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[holds + i] .. ' does not hold amounts by time')
   end
   -- A total that was not there, or was lost with an evicted key, has no TTL yet.
@@ -88,7 +90,8 @@ if opens or fresh or touch ~= '' then
   -- @include expiry
   lives = lives or ends(expiries)
   -- What is held lives as long as any hold in this bucket, be its window over before.
-  local keep_ms = string.format('%d', bucket_ms - now_s * 1000 + record_ttl_ms - ttl_ms)
+  local record_ttl_ms = ARGV[6]
+  local keep_ms = string.format('%d', bucket_ms - now_s * 1000 + record_ttl_ms - (string.match(tail, '^%d+') or 0))
   for i = 1, count do
     local counter, expiry = KEYS[i], lives[i]
     if not expiry then expiry = '+' .. record_ttl_ms end

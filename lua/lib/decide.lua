@@ -7,9 +7,14 @@
 -- become and for how long.
 local holding, gaps, fresh, lives, part, shadowed = false, false, false, nil, '-', '-'
 local words, refusing, checked, adds, sums, ended, frees, keep = '', blocked and '0', nil, nil, nil, nil, nil, nil
-local at, state_keys, state_args, forced = amounts, 2 * count, amounts + 2 * count, nil
--- Marks of warnings come last, and ask what counters come to.
-if states > 0 and ARGV[state_args + 4 * states] == 'warn' then sums = {} end
+local at, state_keys, state_args, forced = amounts, nil, nil, nil
+if states > 0 then
+  state_keys, state_args = 2 * count, amounts + 2 * count
+  -- Marks of warnings come last, and ask what counters come to.
+  if ARGV[state_args + 4 * states] == 'warn' then sums = {} end
+end
+-- Whether it is looked for what has ended though all fits.
+local looks = sums or touch ~= ''
 for i = 1, count do
   local used, held, amount, limit = texts[i], texts[count + i], ARGV[at + 1], ARGV[at + 2]
   at = at + 2
@@ -30,8 +35,9 @@ for i = 1, count do
     if not lives[i] then return redis.error_reply('COSTGUARD_INVALID expiry ' .. i) end
     -- MGET passes over a key of another type as if it were not there.
     if not used and call('EXISTS', KEYS[i]) == 0 then used, texts[i], fresh = '0', '0', true end
+    used = used or ''
   end
-  if used ~= '0' and not (used and find(used, '^-?[1-9]%d*$')) then
+  if used ~= '0' and not find(used, '^-?[1-9]%d*$') then
     return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[i] .. ' does not hold an integer')
   end
   local after, fits = used + adds, true
@@ -40,7 +46,8 @@ for i = 1, count do
     if held ~= '0' and not find(held, '^[1-9]%d*$') then
       return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[count + i] .. ' does not hold an amount')
     end
-    holding, sum = true, after + held
+    holding = true
+    sum = after + held
   else
     gaps = true
     if reserving and call('EXISTS', KEYS[count + i]) == 1 then
@@ -60,7 +67,7 @@ for i = 1, count do
     fits = sum <= limit + 0
   end
   -- What has ended counts no more, for warnings neither. Elsewhere it is looked for now and then, so that it does not pile up.
-  if held and (not fits or sums or touch ~= '') then
+  if held and (looks or not fits) then
     -- @include integer
     -- @include buckets
     local gone, fields, next_ms = ended_buckets(KEYS[holds + i], now_s * 1000 + (us - us % 1000) / 1000, held)

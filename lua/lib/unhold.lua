@@ -2,20 +2,21 @@
 -- are the places before the first in KEYS and ARGV. A bucket that has ended and was discounted is gone, then nothing is
 -- taken. When a key is not what it should be, all is put back and the error is given.
 local function unhold(held, holds, amounts, count, bucket_ms)
-  local call, try = redis.call, redis.pcall
+  local call, try, number, amount, minus = redis.call, redis.pcall, tonumber, nil, nil
   local done, taken, lost, bad = 0, { nil, nil, nil, nil }, nil, nil
   for i = 1, count do
-    local held_key, holds_key, amount = KEYS[held + i], KEYS[holds + i], ARGV[amounts + i]
+    local held_key, holds_key, given = KEYS[held + i], KEYS[holds + i], ARGV[amounts + i]
     -- '-0' is no integer to a server.
-    local left = try('HINCRBY', holds_key, bucket_ms, amount == '0' and '0' or '-' .. amount)
-    if type(left) == 'table' then
+    if given ~= amount then amount, minus = given, given == '0' and '0' or '-' .. given end
+    local left = try('HINCRBY', holds_key, bucket_ms, minus)
+    if not number(left) then
       bad = holds_key
       break
     end
     taken[i] = left >= 0
     if taken[i] then
       local total = try('DECRBY', held_key, amount)
-      if type(total) == 'table' then
+      if not number(total) then
         call('HINCRBY', holds_key, bucket_ms, amount)
         if amount == '0' and left == 0 then call('HDEL', holds_key, bucket_ms) end
         bad = held_key

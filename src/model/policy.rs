@@ -288,6 +288,9 @@ impl Limit {
     /// What is wrong with it.
     pub(super) fn fault(&self) -> Option<Fault> {
         let fault = |field, what| Some(Fault { field, what });
+        if super::text::check_kind(&self.counter.scope).is_err() {
+            return fault("scope", "has no kind of scope, or one that keys cannot have; use letters and digits");
+        }
         let per = self.counter.window.per();
         let is_rate = per.rate_period().is_some();
         let Some(limit) = self.limit else {
@@ -389,7 +392,8 @@ impl Policy {
     /// A policy of these limits.
     ///
     /// # Errors
-    /// `Invalid` when there are none or more than [`MAX_LIMITS`], when one is negative, or when two use one counter.
+    /// `Invalid` when there are none or more than [`MAX_LIMITS`], when one is negative or counts against a kind of scope that no key
+    /// can have, or when two use one counter.
     pub fn new(limits: impl IntoIterator<Item = Limit>) -> Result<Self> {
         let limits: Vec<_> = limits.into_iter().collect();
         limits.iter().try_for_each(Limit::check)?;

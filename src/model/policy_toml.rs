@@ -158,7 +158,7 @@ impl Policy {
 impl Entry {
     fn read(entry: &Spanned<Self>, text: &str) -> Result<Limit> {
         let this = entry.get_ref();
-        at(text, "scope", &this.scope, |kind| super::text::encode("scope kind", kind))?;
+        at(text, "scope", &this.scope, |kind| super::text::check_kind(kind))?;
         let meter = Self::meter(entry, text)?;
         let counter = Counter::new(this.scope.get_ref(), meter.clone(), Self::window(entry, text)?);
         let most = match (&this.limit, [&this.requests, &this.tokens, &this.concurrency].into_iter().flatten().next()) {

@@ -18,7 +18,7 @@ pub struct Scope {
 
 impl Scope {
     pub(crate) fn new(kind: &str, id: &str) -> Result<Self> {
-        let kind = text::encode("scope kind", kind)?;
+        text::check_kind(kind)?;
         if kind == GLOBAL {
             return Err(Error::invalid(
                 "every subject has the scope `global`, without an id; name this kind otherwise",

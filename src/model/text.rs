@@ -25,6 +25,19 @@ pub(crate) fn encode(what: &str, text: &str) -> Result<String> {
     Ok(escape(text, |c| matches!(c, ':' | '{' | '}' | '%')))
 }
 
+/// Refuses a kind of scope that would have to be encoded: it comes from no stranger, and policies and subjects name it alike.
+///
+/// # Errors
+/// `Invalid` when it has such a character, and as [`encode`].
+pub(crate) fn check_kind(kind: &str) -> Result<()> {
+    if encode("scope kind", kind)? == kind {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the scope kind {kind:?} has a character that means something in keys; use letters and digits"
+    )))
+}
+
 /// Encodes the name or value of a tag: as [`encode`], and `=` and `;`, which part tags.
 ///
 /// # Errors
@@ -81,6 +94,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn what_has_a_meaning_in_keys_is_encoded() {
@@ -88,6 +102,16 @@ mod tests {
         assert_eq!(encode("id", "{x}").unwrap(), "%7Bx%7D");
         assert_eq!(encode("id", "50%\n né").unwrap(), "50%25%0A%20né");
         assert_eq!(encode_prefix("app:{x}:").unwrap(), "app:%7Bx%7D:");
+    }
+
+    #[test]
+    fn a_kind_of_scope_stands_in_keys_as_it_is() {
+        for kind in ["user", "api-key", "команда", "v1.2_x"] {
+            assert!(check_kind(kind).is_ok(), "{kind}");
+        }
+        for kind in ["", "a b", "50%", "a:b", "{a}", "a\n"] {
+            assert_eq!(check_kind(kind).unwrap_err().kind(), ErrorKind::Invalid, "{kind}");
+        }
     }
 
     #[test]

@@ -48,11 +48,12 @@ impl Admit<'_> {
             plan.set_part(taken);
         }
         let mut args = Vec::with_capacity(plan.entries.len() * 4 + 9);
-        plan.write_limits(&mut args);
+        plan.write_windows(&mut args);
         if args[0].is_empty() {
             // Where nothing has a window no time is compared.
-            args.drain(1..4);
+            args.truncate(1);
         }
+        plan.write_limits(&mut args);
         let verb = if self.part.is_some() { "admit part" } else { "admit" };
         let mut op = Op::Admit;
         if plan.is_one_rate() && self.request.is_plain(&plan) {

@@ -81,10 +81,10 @@ pub(crate) fn adjustments(journal_size: &str) -> Call {
 
 /// The hold `h` on counters as `(name, amount, expiry, limit)`: for [`TTL`], in buckets of 100 s, under this fingerprint.
 pub(crate) fn reserve(counters: &[(&str, &str, &str, &str)], fingerprint: &str) -> Call {
-    reserve_with(counters, &[TTL, WIDTH, RECORD_TTL, fingerprint, "-"])
+    reserve_with(counters, &[WIDTH, RECORD_TTL, &format!("{TTL} {WIDTH} {fingerprint} -")])
 }
 
-/// `rest` is `ttl_ms, bucket, record_ttl_ms, fingerprint, tail`.
+/// `rest` is `bucket, record_ttl_ms, tail`.
 pub(crate) fn reserve_with(counters: &[(&str, &str, &str, &str)], rest: &[&str]) -> Call {
     let counters =
         counters.iter().map(|(key, amount, expiry, limit)| ((*key).to_owned(), owned(&[amount, expiry, limit])));
@@ -224,15 +224,11 @@ impl Call {
         };
         let states = || self.states.iter().flat_map(|(_, args)| args.clone());
         let corrections = || self.taken_us.iter().cloned().chain(states());
-        // `expiries, (amount, limit)...` from `(amount, expiry, limit)`.
-        let limits = || {
-            let expiries = own(1)
-                .map(|expiry| if expiry.is_empty() { "-".to_owned() } else { expiry })
-                .collect::<Vec<_>>()
-                .join(" ");
-            let pairs = self.counters.iter().flat_map(|(_, args)| [args[0].clone(), args[2].clone()]);
-            std::iter::once(expiries).chain(pairs)
+        // `expiries` and `(amount, limit)...` from `(amount, expiry, limit)`.
+        let expiries = || {
+            own(1).map(|expiry| if expiry.is_empty() { "-".to_owned() } else { expiry }).collect::<Vec<_>>().join(" ")
         };
+        let limits = || self.counters.iter().flat_map(|(_, args)| [args[0].clone(), args[2].clone()]);
         let rest = || self.rest.iter().cloned();
         let mut args: Vec<String> = Vec::new();
         match self.op {
@@ -244,13 +240,14 @@ impl Call {
             Op::Admit => {
                 args.push(letters());
                 if !self.counters.is_empty() {
-                    args.extend(span().into_iter().chain(limits()));
+                    args.extend(span().into_iter().chain([expiries()]).chain(limits()));
                 }
                 args.extend(states().chain(options(5)));
             }
             Op::Reserve => {
                 args.push(letters());
-                args.extend(span().into_iter().chain(limits()).chain(states()).chain(rest()).chain(options(3)));
+                args.extend(span().into_iter().chain([expiries()]).chain(rest()));
+                args.extend(limits().chain(states()).chain(options(3)));
             }
             Op::Peek => {
                 args.push(letters());
@@ -280,7 +277,7 @@ impl Call {
             Op::Extend => args.extend(rest().chain([self.now_ms.clone()]).chain(own(0))),
             Op::Grow => {
                 args.push(letters());
-                args.extend(self.rest[..2].iter().cloned().chain(limits()).chain(states()));
+                args.extend(self.rest[..2].iter().cloned().chain([expiries()]).chain(limits()).chain(states()));
                 args.extend([now, self.rest[2].clone(), self.rest[3].clone()]);
             }
             Op::Refund => {

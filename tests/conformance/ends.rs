@@ -13,7 +13,7 @@ pub(crate) fn cases() -> Vec<Case> {
 
 const UNKNOWN: &str = "!COSTGUARD_UNKNOWN_HOLD there is no hold h: it was never made, or ended too long ago";
 const EXPIRED: &str = "!COSTGUARD_EXPIRED this hold has expired; reserve anew";
-const EXTENDED_WITHIN: &str = "EXTENDED open f 0 4000000000 0 560000 4000000600000 -";
+const EXTENDED_WITHIN: &str = "EXTENDED open 0 4000000000 0 560000 4000000600000 f -";
 /// Until when a record is known that was made at [`NOW`].
 const KNOWN: Ttl = About("4000000700000");
 const LOST: &str = "!COSTGUARD_EXPIRED this hold was lost with an evicted key; reserve anew";
@@ -41,7 +41,7 @@ fn is_open(case: Case) -> Case {
 }
 
 fn settled(reply: &str, word: &str) -> String {
-    format!("'settled{} | {word} {reply}'", OPEN.trim_start_matches("open"))
+    format!("'settled {word} {reply} | {OPEN}'")
 }
 
 fn empty() -> String {
@@ -49,6 +49,11 @@ fn empty() -> String {
 }
 
 fn settles() -> Vec<Case> {
+    // A hold that ends half a second after EXPIRES.
+    let within = |now_ms: &'static str| -> Call {
+        let args = ["c", OPEN, BUCKET, "4000000550500", RECEIPT_TTL, "7", now_ms, "5", "7"];
+        raw(Op::Settle, &["a", "a:held", "h", "a:holds"], &args)
+    };
     let mut cases = Vec::new();
     for (amount, name) in [("3", "below"), ("5", "at"), ("8", "above"), ("0", "with nothing")] {
         let reply = format!("SETTLED 0 {amount}");
@@ -70,6 +75,18 @@ fn settles() -> Vec<Case> {
     cases.extend([
         open("settle: at its end it is late, in full, and what is still held goes")
             .run(settle(OPEN, &[("a", "5", "7")]).at(EXPIRES), "SETTLED 1 7")
+            .holds("a", "'7'", At(END))
+            .holds("a:held", "'0'", At(END))
+            .holds("a:holds", empty(), At(END))
+            .holds("h", settled("SETTLED 1 7", "7"), In(60_000)),
+        open("settle: in the second of its end it goes by the millisecond")
+            .run(within("4000000550499"), "SETTLED 0 7")
+            .holds("a", "'7'", At(END))
+            .holds("a:held", "'0'", At(END))
+            .holds("a:holds", empty(), At(END))
+            .holds("h", settled("SETTLED 0 7", "7"), In(60_000)),
+        open("settle: in the millisecond of its end it is late")
+            .run(within("4000000550500"), "SETTLED 1 7")
             .holds("a", "'7'", At(END))
             .holds("a:held", "'0'", At(END))
             .holds("a:holds", empty(), At(END))
@@ -141,7 +158,7 @@ fn settles_large() -> Vec<Case> {
 
 fn releases() -> Vec<Case> {
     let it = || release(OPEN, RECEIPT_TTL, &[("a", "5")]);
-    let record = format!("'released{} | release RELEASED'", OPEN.trim_start_matches("open"));
+    let record = format!("'released release RELEASED | {OPEN}'");
     vec![
         open("release: gives all back, once")
             .run(it(), "RELEASED")
@@ -163,7 +180,7 @@ fn releases() -> Vec<Case> {
 
 /// A record that is not the caller's any more.
 fn ended() -> Vec<Case> {
-    let now = "open f 1 4000000000 0 550000 4000000600000 - more";
+    let now = "open 1 4000000000 0 550000 4000000600000 f - more";
     vec![
         open("settle, release, extend, grow: a hold that was changed elsewhere is told as it is")
             .put("SET", "h", &[now, "PXAT", "4000000700000"])
@@ -196,8 +213,8 @@ fn ended() -> Vec<Case> {
 
 fn extends() -> Vec<Case> {
     let it = |ttl_ms: &str, width_ms: &str| extend(OPEN, ttl_ms, width_ms, &[("a", "5")]);
-    let later = "open f 0 4000000000 0 1000000 4000001000000 -";
-    let same = "open f 0 4000000000 0 560000 4000000600000 -";
+    let later = "open 0 4000000000 0 1000000 4000001000000 f -";
+    let same = "open 0 4000000000 0 560000 4000000600000 f -";
     vec![
         open("extend: into a later bucket")
             .run(it("900000", WIDTH).at("4000000100000"), format!("EXTENDED {later}"))
@@ -260,8 +277,8 @@ fn grown(requests: &[u8]) -> String {
 
 fn grows() -> Vec<Case> {
     let it = |amount: &str| grow(OPEN, "more", &[("a", amount, "10")]).at(NOW);
-    let more = format!("open f {NONCE}.0 4000000000 0 550000 4000000600000 more");
-    let last_four = grown(&[5, 4, 3]).replacen("f ", &format!("f {NONCE}."), 1);
+    let more = format!("open {NONCE}.0 4000000000 0 550000 4000000600000 f more");
+    let last_four = grown(&[5, 4, 3]).replacen("open ", &format!("open {NONCE}."), 1);
     vec![
         open("grow: up to the limit")
             .put("SET", "a", &["1", "PXAT", END])
@@ -405,8 +422,8 @@ fn corrupt() -> Vec<Case> {
 
 fn evicted() -> Vec<Case> {
     let one = [("a", "5", "7")];
-    let more = format!("open f {NONCE}.0 4000000000 0 550000 4000000600000 more");
-    let later = "open f 0 4000000000 0 1000000 4000001000000 -";
+    let more = format!("open {NONCE}.0 4000000000 0 550000 4000000600000 f more");
+    let later = "open 0 4000000000 0 1000000 4000001000000 f -";
     vec![
         open("settle: a counter that is gone lives as long as what is held beside it")
             .put("DEL", "a", &[])

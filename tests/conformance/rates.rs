@@ -168,7 +168,7 @@ fn mixed() -> Vec<Case> {
 fn beside_holds() -> Vec<Case> {
     let reserve = |amount: &str| reserve(&[("a", amount, END, "10")], "f").state("s", amount, "60", SPAN, "6").at(NOW);
     let reserve_one = |most: &str| call::reserve(&[("a", "1", END, most)], "f").at(NOW);
-    let grown = format!("open f {NONCE}.0 4000000000 0 550000 4000000600000 more");
+    let grown = format!("open {NONCE}.0 4000000000 0 550000 4000000600000 f more");
     vec![
         case("reserve, grow: a rate is taken from at once")
             .run(reserve("7"), format!("DENIED {NOW} 2 0 0"))

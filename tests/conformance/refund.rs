@@ -122,8 +122,7 @@ fn corrections() -> Vec<Case> {
     let ended = |it: Case, used: &str| {
         it.holds("a", format!("'{used}'"), At(END)).holds("a:held", "'0'", At(END)).holds("a:holds", EMPTY, At(END))
     };
-    let settled =
-        |as_: &str, used: &str| format!("'settled{} | {as_} SETTLED 0 {used}'", OPEN.trim_start_matches("open"));
+    let settled = |as_: &str, used: &str| format!("'settled {as_} SETTLED 0 {used} | {OPEN}'");
     vec![
         ended(rated("settle: a rate gets back what was taken too much"), "4")
             .run(
@@ -148,7 +147,7 @@ fn corrections() -> Vec<Case> {
                 release(OPEN, RECEIPT_TTL, &[("a", "5")]).taken(TAKEN).state("s", "-100", "6000", SPAN, "").at(NOW),
                 "RELEASED",
             )
-            .holds("h", format!("'released{} | release RELEASED'", OPEN.trim_start_matches("open")), In(60_000)),
+            .holds("h", format!("'released release RELEASED | {OPEN}'"), In(60_000)),
         rated("settle, release: a rate that is none; nothing has ended")
             .put("SET", "s", &["soon", "PX", "60000"])
             .run(
@@ -168,24 +167,24 @@ fn corrections() -> Vec<Case> {
 }
 
 fn listed() -> Vec<Case> {
-    let ended = "settled f 0 4000000000 0 550000 4000000600000 - | 5 SETTLED 0 5";
+    let ended = "settled 5 SETTLED 0 5 | open 0 4000000000 0 550000 4000000600000 f -";
     let list = |now_ms: &str| raw(Op::Holds, &["g", "h", "i", "j"], &[now_ms]);
     vec![
         case("holds: those that are open, until their bucket ends")
             .put("SET", "h", &[OPEN])
             .put("SET", "i", &[ended])
-            .put("SET", "j", &["open f 0 4000000000 0 9000 4000000010000 -"])
-            .run(list(NOW), format!("OPEN {NOW} 2 {OPEN} 4 open f 0 4000000000 0 9000 4000000010000 -"))
+            .put("SET", "j", &["open 0 4000000000 0 9000 4000000010000 f -"])
+            .run(list(NOW), format!("OPEN {NOW} 2 {OPEN} 4 open 0 4000000000 0 9000 4000000010000 f -"))
             .run(
                 list("4000000009999"),
-                format!("OPEN 4000000009999 2 {OPEN} 4 open f 0 4000000000 0 9000 4000000010000 -"),
+                format!("OPEN 4000000009999 2 {OPEN} 4 open 0 4000000000 0 9000 4000000010000 f -"),
             )
             .run(list("4000000010000"), format!("OPEN 4000000010000 2 {OPEN}"))
             .run(list(BUCKET), format!("OPEN {BUCKET} "))
             .run(raw(Op::Holds, &["g", "i"], &[]), "OPEN NOW ")
             .holds("h", format!("'{OPEN}'"), Never)
             .holds("i", format!("'{ended}'"), Never)
-            .holds("j", "'open f 0 4000000000 0 9000 4000000010000 -'", Never),
+            .holds("j", "'open 0 4000000000 0 9000 4000000010000 f -'", Never),
         case("holds: what is no hold is none")
             .put("SET", "h", &["abc"])
             .put("HSET", "i", &["f", "1"])

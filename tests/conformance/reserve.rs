@@ -11,7 +11,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// The record of a hold made by [`reserve`] at [`NOW`] under the fingerprint `f`.
-pub(crate) const OPEN: &str = "open f 0 4000000000 0 550000 4000000600000 -";
+pub(crate) const OPEN: &str = "open 0 4000000000 0 550000 4000000600000 f -";
 
 /// The reply to that, with what was used and held before.
 pub(crate) fn granted(before: &str) -> String {
@@ -222,12 +222,12 @@ fn ids() -> Vec<Case> {
 }
 
 fn rest() -> Vec<Case> {
-    let tail = "- a < 10 b < 20 c 3 -";
+    let tail = |fingerprint| format!("{TTL} {WIDTH} {fingerprint} - a < 10 b < 20 c 3 -");
     let of = |fingerprint| {
         let counters = [("a", "<", END, "10"), ("b", "<", END, "20"), ("c", "3", END, "")];
-        reserve_with(&counters, &[TTL, WIDTH, RECORD_TTL, fingerprint, tail]).at(NOW)
+        reserve_with(&counters, &[WIDTH, RECORD_TTL, &tail(fingerprint)]).at(NOW)
     };
-    let open = format!("open f 0 4000000000 0 {TTL} {BUCKET} - a 7 10 b 7 20 c 3 -");
+    let open = format!("open 0 4000000000 0 {TTL} {BUCKET} f - a 7 10 b 7 20 c 3 -");
     vec![
         others(case("reserve: the rest of the tightest limit"), "b:held", "b:holds", "13")
             .put("SET", "a", &["2", "PXAT", END])
@@ -288,7 +288,8 @@ fn rest() -> Vec<Case> {
 }
 
 fn named() -> Vec<Case> {
-    let named = || reserve_with(&[("a", "5", END, "10")], &[TTL, BUCKET, RECORD_TTL, "f", "-"]).at(NOW);
+    let tail = format!("{TTL} {BUCKET} f -");
+    let named = || reserve_with(&[("a", "5", END, "10")], &[BUCKET, RECORD_TTL, &tail]).at(NOW);
     vec![
         case("reserve: into the bucket that is named for this time")
             .run(named().window("3999999950000", "4000000050000"), granted("0"))
@@ -317,6 +318,12 @@ fn malformed() -> Vec<Case> {
                 .run(reserve(&[("a", "5", END, "10"), ("b", "5", expiry, "10")], "f"), "!COSTGUARD_INVALID expiry 2"),
         );
     }
+    cases.push(
+        case("reserve: a tail that does not say how long the hold lives").run(
+            reserve_with(&[("a", "5", END, "10")], &[WIDTH, RECORD_TTL, "f -"]).at(NOW),
+            "!COSTGUARD_INVALID tail",
+        ),
+    );
     cases
 }
 

@@ -78,13 +78,13 @@ impl Counted {
 }
 
 impl Held {
-    /// Reads the record of a hold, `open FINGERPRINT STEP NOW_S US TTL_MS BUCKET_MS …`; `None` when it has ended.
+    /// Reads the record of a hold, `open STEP NOW_S US TTL_MS BUCKET_MS …`; `None` when it has ended.
     pub(super) fn read(record: &str, pass: u64) -> Option<Self> {
         let mut words = record.split(' ');
         if words.next() != Some("open") {
             return None;
         }
-        let mut numbers = words.skip(2).map(|word| word.parse::<i64>().ok());
+        let mut numbers = words.skip(1).map(|word| word.parse::<i64>().ok());
         let mut number = || numbers.next().flatten();
         let (seconds, us, ttl_ms, frees_ms) = (number()?, number()?, number()?, number()?);
         let reserved_ms = seconds.checked_mul(1000)?.checked_add(us / 1000)?;

@@ -22,8 +22,9 @@ pub enum HoldState {
     Released,
 }
 
-/// `STATE FINGERPRINT STEP NOW_S US TTL_MS BUCKET_MS TAGS`, then `COUNTER AMOUNT LIMIT` a counter; when it has ended
-/// `|`, how, and the reply. `STEP` names the last four requests by which it grew, `0` before the first.
+/// `open STEP NOW_S US TTL_MS BUCKET_MS FINGERPRINT TAGS`, then `COUNTER AMOUNT LIMIT` a counter. `STEP` names the last four
+/// requests by which it grew, `0` before the first. When it has ended that follows on `STATE AS REPLY | `: by what, and the
+/// answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     /// The line as it is stored: the scripts compare it.
@@ -114,25 +115,28 @@ impl Entry {
 impl Record {
     /// Reads a record; `prefix` is the guard's.
     pub(crate) fn read(line: &str, prefix: &str) -> Result<Self> {
-        let mut words = line.split(' ');
-        let mut word = || words.next().ok_or_else(|| unexpected(line));
-        let int = |word: &str| word.parse::<i64>().map_err(|_| unexpected(line));
-        let state = match word()? {
-            "open" => HoldState::Open,
-            "settled" => HoldState::Settled,
-            "released" => HoldState::Released,
+        let (end, open) = ended(line);
+        let mut end = end.split(' ');
+        let state = match end.next() {
+            Some("") => HoldState::Open,
+            Some("settled") => HoldState::Settled,
+            Some("released") => HoldState::Released,
             _ => return Err(unexpected(line)),
         };
-        let _fingerprint = word()?;
+        let open = open.strip_prefix("open ").ok_or_else(|| unexpected(line))?;
+        let mut words = open.split(' ');
+        let mut word = || words.next().ok_or_else(|| unexpected(line));
+        let int = |word: &str| word.parse::<i64>().map_err(|_| unexpected(line));
         let _step = word()?;
         let (from_s, us) = (int(word()?)?, int(word()?)?);
         let (ttl_ms, bucket_ms) = (int(word()?)?, int(word()?)?);
         let reserved_us = from_s.checked_mul(1_000_000).and_then(|from_us| from_us.checked_add(us));
         let reserved_us = reserved_us.ok_or_else(|| unexpected(line))?;
         let expires_ms = (reserved_us / 1000).saturating_add(ttl_ms);
+        let _fingerprint = word()?;
         let tags = word()?.to_owned();
         let mut entries = Vec::new();
-        while let Some(key) = words.next().filter(|word| *word != "|") {
+        while let Some(key) = words.next() {
             let (amount, limit) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
             let meter =
                 key.strip_prefix(prefix).and_then(|key| key.split_once(':')).map(|(meter, _)| Meter::of_key(meter));
@@ -146,7 +150,7 @@ impl Record {
         if state == HoldState::Settled {
             // Counters first, then rates, as `settle` sends them.
             let (rates, counters): (Vec<_>, Vec<_>) = entries.iter_mut().partition(|entry| entry.rate.is_some());
-            let amounts = words.next().ok_or_else(|| unexpected(line))?.split(',');
+            let amounts = end.next().ok_or_else(|| unexpected(line))?.split(',');
             for (entry, amount) in counters.into_iter().chain(rates).zip(amounts) {
                 entry.charged = Some(int(amount)?);
             }
@@ -155,7 +159,7 @@ impl Record {
     }
 
     fn step(&self) -> &str {
-        self.line.split(' ').nth(2).unwrap_or_default()
+        ended(&self.line).1.split(' ').nth(1).unwrap_or_default()
     }
 
     pub(crate) fn has_grown(&self) -> bool {
@@ -197,6 +201,11 @@ impl Record {
         };
         self.entries.iter().map(held).collect()
     }
+}
+
+/// How a hold ended, empty while it is open, and its line when it was open.
+fn ended(line: &str) -> (&str, &str) {
+    line.split_once(" | ").unwrap_or(("", line))
 }
 
 /// The end of a record: tags, then `COUNTER AMOUNT LIMIT` a counter.

@@ -250,8 +250,8 @@ impl Plan {
         args.extend([second_text(self.span_ms.0), second_text(self.span_ms.1)]);
     }
 
-    /// `counters, latest_start_s, earliest_end_s, expiries, (amount, limit)..., (amount, limit, span_us, how)...`
-    pub(crate) fn write_limits(&self, args: &mut Vec<String>) {
+    /// `counters, latest_start_s, earliest_end_s, expiries`
+    pub(crate) fn write_windows(&self, args: &mut Vec<String>) {
         args.push(self.letters());
         self.write_span(args);
         let mut expiries = String::with_capacity(16 * self.entries.len());
@@ -260,6 +260,10 @@ impl Plan {
             expiries.push_str(&entry.expiry);
         }
         args.push(expiries);
+    }
+
+    /// `(amount, limit)..., (amount, limit, span_us, how)...`
+    pub(crate) fn write_limits(&self, args: &mut Vec<String>) {
         for (_, limit, entry) in self.counters() {
             args.extend([entry.amount_text(), self.limit_text(limit)]);
         }
