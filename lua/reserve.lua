@@ -1,7 +1,7 @@
 #!lua
 -- reserve: sets amounts aside beside counters until their hold ends, and takes them from rates, if every limit allows it.
 -- KEYS    counter..., held..., state..., ruled, hold, holds..., [rules]
--- ARGV    counters, latest_start_s, earliest_end_s, expiries, bucket, record_ttl_ms, tail, (amount, limit)..., (amount, limit, span_us, how)..., [now_ms, touch, asked]
+-- ARGV    counters, latest_start_s, earliest_end_s, expiries, ttl_ms, bucket, record_ttl_ms, tail, (amount, limit)..., (amount, limit, span_us, how)..., [now_ms, touch, asked]
 -- REPLY   GRANTED now_s us bucket_ms part shadowed (state)... used... [held...] [rulings]
 -- REPLY   DENIED now_s us refusing (state)... used... [held... frees_ms...] [rulings]
 -- REPLY   HELD record
@@ -12,14 +12,14 @@
 
 -- Counters, states and limits are as in admit. The record of a hold is a line, 'open STEP NOW_S US TTL_MS BUCKET_MS FINGERPRINT
 -- TAGS', then 'COUNTER AMOUNT LIMIT' a counter and a rate: reserved at NOW_S and US microseconds, it expires TTL_MS after that.
--- `tail` is all from TTL_MS on; a partial amount and overrides are filled in. LIMIT is `Bound` in ops/hold/record.rs.
+-- `tail` is all from FINGERPRINT on; a partial amount and overrides are filled in. LIMIT is `Bound` in ops/hold/record.rs.
 -- HELD answers a repeat of the request with the record.
 -- A hold lies in a bucket that ends at or after its expiry: it frees late, never early. Who reserves names the bucket, as it
 -- names windows, for the seconds from `latest_start_s` to `earliest_end_s`; or gives the width of buckets where a hold is
 -- too short for that.
 
 local call, find, KEYS, ARGV = redis.call, string.find, KEYS, ARGV
-local count, expiries, bucket_ms, tail, amounts, reserving = #ARGV[1], ARGV[4], ARGV[5], ARGV[7], 7, true
+local count, expiries, ttl_ms, bucket_ms, tail, amounts, reserving = #ARGV[1], ARGV[4], ARGV[5], ARGV[6], ARGV[8], 8, true
 local states, now_ms, touch, asked = (#ARGV - amounts - 2 * count) / 4, '', '', ''
 if states % 1 ~= 0 then
   states = states - 0.75
@@ -31,8 +31,9 @@ local holds = ruled + 1
 local texts = call('MGET', unpack(KEYS, 1, holds))
 local record = texts[holds]
 if record then
-  local known, fingerprint = string.match(record, 'open %S+ %d+ %d+ %d+ %d+ (%S+) '), string.match(tail, '^%d+ %d+ (%S+) ')
-  if known and known == fingerprint then return 'HELD ' .. record end
+  local head = 'open %S+ %S+ %S+ %S+ %S+ (%S+)'
+  local known = string.match(record, '^' .. head) or string.match(record, '^%l+ .- | ' .. head)
+  if known and known == string.match(tail, '^%S+') then return 'HELD ' .. record end
   return redis.error_reply('COSTGUARD_CONFLICT this hold id was used for a different request; use a new id')
 end
 -- @include now
@@ -52,15 +53,13 @@ if part ~= '-' then tail = string.gsub(tail, ' <%d* ', ' ' .. part .. ' ') end
 
 -- Thirteen digits: buckets sort as they are.
 if #bucket_ms < 13 then
-  local ttl_ms, rest = string.match(tail, '^(%d+) %d+ (.*)$')
-  if not ttl_ms then return redis.error_reply('COSTGUARD_INVALID tail') end
   local expires_ms = now_s * 1000 + us / 1000 + ttl_ms
   bucket_ms = string.format('%013d', expires_ms + -expires_ms % bucket_ms)
-  tail = ttl_ms .. ' ' .. bucket_ms .. ' ' .. rest
 end
 
 -- From here on it is written; what can still fail comes first, and is taken back when it does.
-if not call('SET', KEYS[holds], 'open 0 ' .. now_s .. ' ' .. us .. ' ' .. tail, 'PX', ARGV[6], 'NX') then
+local record_ttl_ms = ARGV[7]
+if not call('SET', KEYS[holds], 'open 0 ' .. now_s .. ' ' .. us .. ' ' .. ttl_ms .. ' ' .. bucket_ms .. ' ' .. tail, 'PX', record_ttl_ms, 'NX') then
   return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[holds] .. ' does not hold a hold')
 end
 local try, number, opens, at = redis.pcall, tonumber, false, amounts - 1
@@ -90,8 +89,7 @@ if opens or fresh or touch ~= '' then
   -- @include expiry
   lives = lives or ends(expiries)
   -- What is held lives as long as any hold in this bucket, be its window over before.
-  local record_ttl_ms = ARGV[6]
-  local keep_ms = string.format('%d', bucket_ms - now_s * 1000 + record_ttl_ms - (string.match(tail, '^%d+') or 0))
+  local keep_ms = string.format('%d', bucket_ms - now_s * 1000 + record_ttl_ms - ttl_ms)
   for i = 1, count do
     local counter, expiry = KEYS[i], lives[i]
     if not expiry then expiry = '+' .. record_ttl_ms end

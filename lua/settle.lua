@@ -8,7 +8,7 @@
 -- ERRORS  CONFLICT CORRUPT INVALID OVERFLOW RELEASED UNKNOWN_HOLD
 -- COST    GET, TIME, SET, one MGET, an INCRBY, a DECRBY and an HINCRBY a counter, and a GET and a SET a rate that changes
 
--- `record` is the hold's line as the caller knows it, `bucket_ms`, `expires_ms` (thirteen digits each) and `held` what it says.
+-- `record` is the hold's line as the caller knows it, `bucket_ms`, `expires_ms` and `held` what it says.
 -- `as` is the amounts in one word, by which a repeat is told from another settlement. `late` is 1 when the hold had expired.
 -- Rates took their part when the hold was reserved: `change` is by how much that was too little, and is given back when it is
 -- negative.
@@ -35,8 +35,7 @@ if #ARGV > 7 + 2 * count then
   if err then return err end
 end
 
--- Texts compare as times do; numbers cost more, and tell the rest where it ends in this second.
-local late = now_s .. '999' >= expires_ms and now_s * 1000 + us / 1000 >= expires_ms + 0
+local reply = now_s * 1000 + us / 1000 >= expires_ms + 0 and 'SETTLED 1' or 'SETTLED 0'
 local try, number, done, made, amount, adds, err = redis.pcall, tonumber, 0, nil, nil, nil, nil
 for i = 1, count do
   local counter, given = KEYS[i], ARGV[7 + count + i]
@@ -61,6 +60,7 @@ for i = 1, count do
   end
   done = i
 end
+if count > 0 and not err then reply = reply .. ' ' .. table.concat(call('MGET', unpack(KEYS, 1, count)), ' ') end
 err = err or unhold(count, holds, 7, count, bucket_ms)
 if err then
   for i = 1, done do
@@ -72,7 +72,5 @@ if states_made then
   -- @include correct
   write_states(states_made, states, now_ms)
 end
-local reply = late and 'SETTLED 1' or 'SETTLED 0'
-if count > 0 then reply = reply .. ' ' .. table.concat(call('MGET', unpack(KEYS, 1, count)), ' ') end
 call('SET', hold, 'settled ' .. as .. ' ' .. reply .. ' | ' .. record, 'PX', receipt_ttl_ms)
 return reply

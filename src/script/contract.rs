@@ -224,7 +224,7 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         name: "reserve",
         purpose: "sets amounts aside beside counters until their hold ends, and takes them from rates, if every limit allows it.",
         keys: "counter..., held..., state..., ruled, hold, holds..., [rules]",
-        args: "counters, latest_start_s, earliest_end_s, expiries, bucket, record_ttl_ms, tail, (amount, limit)..., (amount, limit, span_us, how)..., [now_ms, touch, asked]",
+        args: "counters, latest_start_s, earliest_end_s, expiries, ttl_ms, bucket, record_ttl_ms, tail, (amount, limit)..., (amount, limit, span_us, how)..., [now_ms, touch, asked]",
         reply: &[
             "GRANTED now_s us bucket_ms part shadowed (state)... used... [held...] [rulings]",
             "DENIED now_s us refusing (state)... used... [held... frees_ms...] [rulings]",

@@ -81,10 +81,10 @@ pub(crate) fn adjustments(journal_size: &str) -> Call {
 
 /// The hold `h` on counters as `(name, amount, expiry, limit)`: for [`TTL`], in buckets of 100 s, under this fingerprint.
 pub(crate) fn reserve(counters: &[(&str, &str, &str, &str)], fingerprint: &str) -> Call {
-    reserve_with(counters, &[WIDTH, RECORD_TTL, &format!("{TTL} {WIDTH} {fingerprint} -")])
+    reserve_with(counters, &[TTL, WIDTH, RECORD_TTL, &format!("{fingerprint} -")])
 }
 
-/// `rest` is `bucket, record_ttl_ms, tail`.
+/// `rest` is `ttl_ms, bucket, record_ttl_ms, tail`.
 pub(crate) fn reserve_with(counters: &[(&str, &str, &str, &str)], rest: &[&str]) -> Call {
     let counters =
         counters.iter().map(|(key, amount, expiry, limit)| ((*key).to_owned(), owned(&[amount, expiry, limit])));

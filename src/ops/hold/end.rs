@@ -154,8 +154,7 @@ fn settle_call(hold: &Hold, actual: &Amounts) -> Result<ScriptCall> {
             .map(|entry| charged(entry, actual).map(|amount| amount.to_string()))
             .collect::<Result<Vec<_>>>()?,
     );
-    let expires_ms = format!("{:013}", record.expires_ms);
-    let mut args = vec![record.letters(), record.line.clone(), record.bucket(), expires_ms];
+    let mut args = vec![record.letters(), record.line.clone(), record.bucket(), record.expires_ms.to_string()];
     args.extend([hold.engine.receipt_ttl.as_millis().to_string(), all.join(","), hold.at_text()?]);
     args.extend(record.counters().map(|entry| entry.amount.to_string()));
     args.extend(amounts);

@@ -116,9 +116,9 @@ impl Record {
     /// Reads a record; `prefix` is the guard's.
     pub(crate) fn read(line: &str, prefix: &str) -> Result<Self> {
         let (end, open) = ended(line);
-        let mut end = end.split(' ');
-        let state = match end.next() {
-            Some("") => HoldState::Open,
+        let mut end = end.map(|end| end.split(' '));
+        let state = match end.as_mut().map(|end| end.next().unwrap_or_default()) {
+            None => HoldState::Open,
             Some("settled") => HoldState::Settled,
             Some("released") => HoldState::Released,
             _ => return Err(unexpected(line)),
@@ -150,7 +150,7 @@ impl Record {
         if state == HoldState::Settled {
             // Counters first, then rates, as `settle` sends them.
             let (rates, counters): (Vec<_>, Vec<_>) = entries.iter_mut().partition(|entry| entry.rate.is_some());
-            let amounts = end.next().ok_or_else(|| unexpected(line))?.split(',');
+            let amounts = end.and_then(|mut end| end.next()).ok_or_else(|| unexpected(line))?.split(',');
             for (entry, amount) in counters.into_iter().chain(rates).zip(amounts) {
                 entry.charged = Some(int(amount)?);
             }
@@ -203,9 +203,9 @@ impl Record {
     }
 }
 
-/// How a hold ended, empty while it is open, and its line when it was open.
-fn ended(line: &str) -> (&str, &str) {
-    line.split_once(" | ").unwrap_or(("", line))
+/// How a hold ended, and its line when it was open.
+fn ended(line: &str) -> (Option<&str>, &str) {
+    line.split_once(" | ").map_or((None, line), |(end, open)| (Some(end), open))
 }
 
 /// The end of a record: tags, then `COUNTER AMOUNT LIMIT` a counter.

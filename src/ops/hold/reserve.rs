@@ -121,10 +121,10 @@ impl<'a> Reserve<'a> {
             None => width_ms.to_string(),
         };
         let record_ttl_ms = u128::from(ttl_ms) + self.engine.receipt_ttl.as_millis();
-        let tail = self.tail(&plan, &bucket, plan.limits().iter().map(Limit::limit))?;
-        let mut args = Vec::with_capacity(plan.entries.len() * 4 + 10);
+        let tail = self.tail(&plan, plan.limits().iter().map(Limit::limit))?;
+        let mut args = Vec::with_capacity(plan.entries.len() * 4 + 11);
         plan.write_windows(&mut args);
-        args.extend([bucket, record_ttl_ms.to_string(), tail]);
+        args.extend([ttl_ms.to_string(), bucket, record_ttl_ms.to_string(), tail]);
         plan.write_limits(&mut args);
         let touch = self.engine.touch() || plan.renews();
         if self.at.is_some() || touch || !plan.asked().is_empty() {
@@ -146,15 +146,13 @@ impl<'a> Reserve<'a> {
         plan.fingerprint(if self.part().is_some() { "reserve part" } else { "reserve" })
     }
 
-    /// The end of the hold's record, with the amounts as they are asked for, and with these limits.
-    /// The record from `TTL_MS` on, with a bucket's end in it, or its width where the script finds the end.
-    fn tail(&self, plan: &Plan, bucket: &str, limits: impl Iterator<Item = Option<i64>>) -> Result<String> {
-        let (ttl_ms, _) = ttl_and_width_ms(self.ttl)?;
+    /// The hold's record from the fingerprint on, with the amounts as they are asked for, and with these limits.
+    fn tail(&self, plan: &Plan, limits: impl Iterator<Item = Option<i64>>) -> Result<String> {
         let bounds = plan.limits().iter().zip(limits).map(|(limit, now)| Bound::of(limit).with_limit(now));
         let entries = plan.entries.iter().zip(bounds);
         let entries = entries.map(|(entry, bound)| (entry.key.as_str(), entry.amount_text(), bound));
         let tail = write_tail(&write_tags(&self.tags)?, entries);
-        Ok(format!("{ttl_ms} {bucket} {} {tail}", self.fingerprint(plan)))
+        Ok([&self.fingerprint(plan), " ", &tail].concat())
     }
 
     async fn run(self) -> Result<Decision<Hold>> {
@@ -248,12 +246,12 @@ impl<'a> Reserve<'a> {
     /// Reads `GRANTED now_s us bucket_ms part shadowed (state)... used... [held...]`, and gives the record that was stored.
     fn granted(&self, mut plan: Plan, answer: &mut Answer) -> Result<(String, Vec<LimitState>)> {
         answer.expect("GRANTED")?;
-        let now_us = answer.now_us()?;
+        let (now_us, (ttl_ms, _)) = (answer.now_us()?, ttl_and_width_ms(self.ttl)?);
         let bucket_ms = answer.word()?.to_owned();
         let (limits, _) = plan.granted(answer, now_us, true)?;
         let (from_s, us) = (now_us / 1_000_000, now_us % 1_000_000);
-        let tail = self.tail(&plan, &bucket_ms, limits.iter().map(|state| state.limit))?;
-        let line = format!("open 0 {from_s} {us} {tail}");
+        let tail = self.tail(&plan, limits.iter().map(|state| state.limit))?;
+        let line = format!("open 0 {from_s} {us} {ttl_ms} {bucket_ms} {tail}");
         self.engine.events.tell(&limits);
         Ok((line, limits))
     }
