@@ -4,8 +4,8 @@
 //! typed API write each call, sends those calls through one connection in pipelines, checks every reply, and reads
 //! the server's own `INFO commandstats`. Nothing of the client or the network is in these numbers.
 //!
-//! The floor is measured before and after each operation of each round, and a round's ratio is taken to those two, so
-//! that a machine that slows down for a while moves both. The table holds the medians over the rounds. The server
+//! The floor is measured right before and after the calls of an operation, as often as these, and a round's ratio is taken to
+//! those two, so that a machine that slows down for a while moves both. The table holds the medians over the rounds. The server
 //! is emptied before each operation, and each call with an id has an id of its own: its receipt is written, as in life.
 //! Calls are recorded before they are sent, so that the server is as busy with them as it is with the floor.
 
@@ -16,6 +16,7 @@ mod cases;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -60,9 +61,23 @@ impl Row {
         Self { name, limits, holds, us: Vec::new(), ratios: Vec::new() }
     }
 
-    fn add(&mut self, us: f64, floor_us: f64) {
-        self.us.push(us);
-        self.ratios.push(us / floor_us);
+    fn add(&mut self, cost: Cost, runs: u64) {
+        self.us.push(cost.us / runs as f64);
+        self.ratios.push(cost.us / cost.floor_us);
+    }
+}
+
+/// What some calls took in all, in microseconds, and what as many of the floor took around them.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    us: f64,
+    floor_us: f64,
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.us += other.us;
+        self.floor_us += other.floor_us;
     }
 }
 
@@ -107,30 +122,20 @@ fn measure(options: &Options) {
     };
     let mut bench = ServerBench::connect(&server);
     let per_round = options.runs.div_ceil(options.rounds);
-    let mut floors = Vec::new();
     let mut rows: Vec<Row> = CASES.iter().map(|case| Row::new(case.name, case.limits, 0)).collect();
     let mut hold_rows = HOLDS.map(|holds| HOLD_OPERATIONS.map(|name| Row::new(name, 3, holds)));
     for round in 0..options.rounds {
         eprintln!("round {} of {}", round + 1, options.rounds);
-        let mut before = bench.floor(per_round);
-        floors.push(before);
-        let mut floor_around = |bench: &mut ServerBench| {
-            let after = bench.floor(per_round);
-            floors.push(after);
-            (std::mem::replace(&mut before, after) + after) / 2.0
-        };
         for (case, row) in CASES.iter().zip(&mut rows) {
-            let us = bench.case(case, per_round);
-            row.add(us, floor_around(&mut bench));
+            row.add(bench.case(case, per_round), per_round);
         }
         for (holds, rows) in HOLDS.into_iter().zip(&mut hold_rows) {
-            let us = bench.holds(holds, per_round);
-            let floor_us = floor_around(&mut bench);
-            rows.iter_mut().zip(us).for_each(|(row, us)| row.add(us, floor_us));
+            let costs = bench.holds(holds, per_round);
+            rows.iter_mut().zip(costs).for_each(|(row, cost)| row.add(cost, per_round));
         }
     }
     rows.extend(hold_rows.into_iter().flatten());
-    let floor_us = median(&mut floors);
+    let floor_us = median(&mut bench.floors);
     let report =
         Report { server: &bench.name, floor_us: rounded(floor_us), rows: rows.iter_mut().map(ReportRow::of).collect() };
     if options.json {
@@ -168,6 +173,8 @@ struct ServerBench {
     runtime: tokio::runtime::Runtime,
     floor_sha1: String,
     knows_shebang: bool,
+    /// What the floor took per call, each time.
+    floors: Vec<f64>,
 }
 
 impl ServerBench {
@@ -186,9 +193,10 @@ impl ServerBench {
         for script in costguard::script::all() {
             load(&mut connection, if knows_shebang { script.text() } else { script.plain_text() });
         }
-        Self { connection, name, runtime, floor_sha1, knows_shebang }
+        Self { connection, name, runtime, floor_sha1, knows_shebang, floors: Vec::new() }
     }
 
+    /// The microseconds of so many calls of the floor.
     fn floor(&mut self, runs: u64) -> f64 {
         let mut call = redis::cmd("EVALSHA");
         call.arg(&self.floor_sha1).arg(0);
@@ -200,14 +208,16 @@ impl ServerBench {
             }
             self.send(&pipeline);
         }
-        self.usec(runs) / runs as f64
+        let usec = self.usec(runs);
+        self.floors.push(usec / runs as f64);
+        usec
     }
 
-    fn case(&mut self, case: &'static Case, runs: u64) -> f64 {
+    fn case(&mut self, case: &'static Case, runs: u64) -> Cost {
         let (recorder, fixture) = self.start_over();
         self.runtime.block_on(case.prepare(&fixture));
         self.run(None, &recorder.take());
-        let mut usec = 0.0;
+        let mut cost = Cost::default();
         for first in (0..runs).step_by(AHEAD) {
             let record = || {
                 for _ in first..runs.min(first + AHEAD as u64) {
@@ -216,14 +226,14 @@ impl ServerBench {
                 [recorder.take()]
             };
             let [calls] = recorded(record);
-            usec += self.run_measured(case.status, &calls);
+            cost += self.run_measured(case.status, &calls);
         }
-        usec / runs as f64
+        cost
     }
 
     /// The operations on holds while `open` other holds are open, in the order of [`HOLD_OPERATIONS`]. Those that are measured
     /// are settled before there are more than [`AHEAD`] of them.
-    fn holds(&mut self, open: u64, runs: u64) -> [f64; 3] {
+    fn holds(&mut self, open: u64, runs: u64) -> [Cost; 3] {
         let (recorder, fixture) = self.start_over();
         for first in (0..open).step_by(AHEAD) {
             let record = || {
@@ -237,7 +247,7 @@ impl ServerBench {
             let [calls] = recorded(record);
             self.run(Some("GRANTED"), &calls);
         }
-        let mut usec = [0.0; 3];
+        let mut costs = [Cost::default(); 3];
         for first in (0..runs).step_by(AHEAD) {
             let calls = runs.min(first + AHEAD as u64) - first;
             let record = || {
@@ -251,14 +261,14 @@ impl ServerBench {
             };
             let [reserves, denials, mut settlements] = recorded(record);
             let before = self.held(&reserves[0]);
-            usec[0] += self.run_measured("GRANTED", &reserves);
-            usec[1] += self.run_measured("DENIED", &denials);
+            costs[0] += self.run_measured("GRANTED", &reserves);
+            costs[1] += self.run_measured("DENIED", &denials);
             self.take_over_records(&mut settlements);
-            usec[2] += self.run_measured("SETTLED", &settlements);
+            costs[2] += self.run_measured("SETTLED", &settlements);
             // A settlement that misses its hold's bucket is answered alike, and costs something else.
             assert_eq!(self.held(&reserves[0]), before, "a settled hold is held no more");
         }
-        usec.map(|usec| usec / runs as f64)
+        costs
     }
 
     /// What is held beside the counters of a reservation over three limits.
@@ -288,12 +298,13 @@ impl ServerBench {
         Recorder::fixture()
     }
 
-    fn run_measured(&mut self, status: &str, calls: &[ScriptCall]) -> f64 {
-        // It has slept while these were recorded.
-        self.floor(PIPELINE as u64);
+    fn run_measured(&mut self, status: &str, calls: &[ScriptCall]) -> Cost {
+        let runs = calls.len() as u64;
+        let before = self.floor(runs);
         self.reset();
         self.run(Some(status), calls);
-        self.usec(calls.len() as u64)
+        let us = self.usec(runs);
+        Cost { us, floor_us: (before + self.floor(runs)) / 2.0 }
     }
 
     /// Sends recorded calls and checks that each was answered as expected: the cost of an error is not the cost asked for.
