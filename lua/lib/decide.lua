@@ -13,7 +13,8 @@ if states > 0 then
   -- Marks of warnings come last, and ask what counters come to.
   if ARGV[state_args + 4 * states] == 'warn' then sums = {} end
 end
--- Whether it is looked for what has ended though all fits.
+-- Holds that have ended count no more, for warnings neither. Elsewhere they are looked for now and then, so that they do not pile
+-- up, and where a limit refuses.
 local looks = sums or touch ~= ''
 for i = 1, count do
   local used, held, amount, limit = texts[i], texts[count + i], ARGV[at + 1], ARGV[at + 2]
@@ -66,7 +67,6 @@ for i = 1, count do
   elseif limit ~= '' then
     fits = sum <= limit + 0
   end
-  -- What has ended counts no more, for warnings neither. Elsewhere it is looked for now and then, so that it does not pile up.
   if held and (looks or not fits) then
     -- @include integer
     -- @include buckets
