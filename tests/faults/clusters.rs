@@ -16,7 +16,7 @@ async fn a_primary_that_is_killed_under_sentinel() {
     let load = Load::start(clients(&sentinels.url()).await, &["acme"]);
     pass(300).await;
     sentinels.kill_primary();
-    block_in_place(|| sentinels.primary());
+    block_in_place(|| sentinels.settle());
     let auditor = connect(&sentinels.url()).await;
     load.settle_accounts("primary killed, replica promoted by Sentinel", Loses::Acknowledged, &auditor).await;
 }
@@ -33,7 +33,7 @@ async fn a_primary_that_is_killed_when_a_replica_has_what_was_acknowledged() {
     let load = Load::start_waiting(guards, &["acme"]);
     pass(300).await;
     sentinels.kill_primary();
-    block_in_place(|| sentinels.primary());
+    block_in_place(|| sentinels.settle());
     let auditor = connect(&sentinels.url()).await;
     // Sentinel promotes the replica that has most.
     let fault = "primary killed (Sentinel), every operation waits for a replica (WAIT 1)";
@@ -46,6 +46,7 @@ async fn a_primary_that_is_demoted_under_sentinel() {
     let load = Load::start(clients(&sentinels.url()).await, &["acme"]);
     pass(300).await;
     block_in_place(|| sentinels.demote_primary());
+    block_in_place(|| sentinels.settle());
     let auditor = connect(&sentinels.url()).await;
     load.settle_accounts("failover asked for, primary alive (Sentinel)", Loses::Acknowledged, &auditor).await;
 }

@@ -73,6 +73,17 @@ impl Sentinels {
         });
         found.expect("just found")
     }
+
+    /// Waits for the primary, and lets nobody else be promoted from here on: a machine that is busy for a second is no fault.
+    pub fn settle(&self) {
+        self.primary();
+        for sentinel in &self.sentinels {
+            let mut connection =
+                redis::Client::open(sentinel.url()).expect("a URL").get_connection().expect("it answers");
+            let patient = ["SET", "main", "down-after-milliseconds", "600000"];
+            redis::cmd("SENTINEL").arg(&patient).exec(&mut connection).expect("a sentinel takes settings");
+        }
+    }
 }
 
 /// The port of the primary that this sentinel names.
