@@ -35,6 +35,12 @@ fn config(url: &str) -> RedisConfig {
     RedisConfig::from_url(url).unwrap().call_timeout(CALL_TIMEOUT).socket_timeout(CALL_TIMEOUT)
 }
 
+/// A guard for the ledger. It waits, for were it to ask twice, the ledger could not tell its own attempt from the load's.
+async fn auditor(url: &str) -> CostGuard {
+    let patient = Duration::from_secs(20);
+    CostGuard::builder().connect_with(&config(url).call_timeout(patient).socket_timeout(patient)).await.unwrap()
+}
+
 /// Several, each with connections of its own.
 async fn clients(url: &str) -> Vec<CostGuard> {
     let mut guards = Vec::new();

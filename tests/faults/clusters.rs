@@ -8,7 +8,7 @@ use tokio::task::block_in_place;
 
 use super::ledger::{Load, Loses};
 use super::support::{Cluster, Sentinels};
-use super::{clients, config, connect, pass};
+use super::{auditor, clients, config, pass};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_killed_under_sentinel() {
@@ -17,7 +17,7 @@ async fn a_primary_that_is_killed_under_sentinel() {
     pass(300).await;
     sentinels.kill_primary();
     block_in_place(|| sentinels.settle());
-    let auditor = connect(&sentinels.url()).await;
+    let auditor = auditor(&sentinels.url()).await;
     load.settle_accounts("primary killed, replica promoted by Sentinel", Loses::Acknowledged, &auditor).await;
 }
 
@@ -34,7 +34,7 @@ async fn a_primary_that_is_killed_when_a_replica_has_what_was_acknowledged() {
     pass(300).await;
     sentinels.kill_primary();
     block_in_place(|| sentinels.settle());
-    let auditor = connect(&sentinels.url()).await;
+    let auditor = auditor(&sentinels.url()).await;
     // Sentinel promotes the replica that has most.
     let fault = "primary killed (Sentinel), every operation waits for a replica (WAIT 1)";
     load.settle_accounts(fault, Loses::Nothing, &auditor).await;
@@ -47,7 +47,7 @@ async fn a_primary_that_is_demoted_under_sentinel() {
     pass(300).await;
     block_in_place(|| sentinels.demote_primary());
     block_in_place(|| sentinels.settle());
-    let auditor = connect(&sentinels.url()).await;
+    let auditor = auditor(&sentinels.url()).await;
     load.settle_accounts("failover asked for, primary alive (Sentinel)", Loses::Acknowledged, &auditor).await;
 }
 
@@ -66,7 +66,7 @@ async fn a_slot_that_moves() {
         block_in_place(|| cluster.move_slot_of(&roots[root], root, to));
         pass(100).await;
     }
-    let auditor = connect(&cluster.url(1)).await;
+    let auditor = auditor(&cluster.url(1)).await;
     load.settle_accounts("slots moved between primaries (Cluster)", Loses::Nothing, &auditor).await;
 }
 
@@ -81,6 +81,6 @@ async fn a_primary_that_is_killed_in_a_cluster() {
         cluster.kill(0);
         cluster.until_whole();
     });
-    load.settle_accounts("primary killed, its replica takes over (Cluster)", Loses::Acknowledged, &connect(&url).await)
+    load.settle_accounts("primary killed, its replica takes over (Cluster)", Loses::Acknowledged, &auditor(&url).await)
         .await;
 }

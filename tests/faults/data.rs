@@ -6,7 +6,7 @@ use costguard::{ErrorKind, Event};
 
 use super::ledger::{Load, Loses};
 use super::support::Server;
-use super::{CALL_TIMEOUT, clients, connect, pass};
+use super::{CALL_TIMEOUT, auditor, clients, pass};
 
 async fn tell(server: &Server, command: &[&str]) {
     let mut connection = direct(server).await;
@@ -25,7 +25,7 @@ async fn scripts_that_are_flushed() {
         pass(25).await;
         tell(&server, &["SCRIPT", "FLUSH"]).await;
     }
-    let row = load.settle_accounts("SCRIPT FLUSH, 20 times", Loses::Nothing, &connect(&server.url()).await).await;
+    let row = load.settle_accounts("SCRIPT FLUSH, 20 times", Loses::Nothing, &auditor(&server.url()).await).await;
     assert_eq!(row.failed, 0, "nobody notices: {row:?}");
 }
 
@@ -41,7 +41,7 @@ async fn data_that_is_flushed() {
     noticed(&mut events).await;
     let health = watched.health().await;
     assert!(health.data_lost_ms.is_some() && health.status == HealthStatus::Degraded, "{health:?}");
-    let row = load.settle_accounts("FLUSHALL", Loses::Acknowledged, &connect(&server.url()).await).await;
+    let row = load.settle_accounts("FLUSHALL", Loses::Acknowledged, &auditor(&server.url()).await).await;
     assert!(row.lost > 0, "the ledger sees what a server forgets: {row:?}");
 }
 
@@ -60,7 +60,7 @@ async fn a_memory_that_is_full() {
     pass(1_000).await;
     tell(&server, &["CONFIG", "SET", "maxmemory", "0"]).await;
     let row =
-        load.settle_accounts("memory full for 1 s (noeviction)", Loses::Nothing, &connect(&server.url()).await).await;
+        load.settle_accounts("memory full for 1 s (noeviction)", Loses::Nothing, &auditor(&server.url()).await).await;
     assert!(row.failed > 0, "{row:?}");
 }
 
@@ -81,7 +81,7 @@ async fn a_password_that_is_rotated() {
     let err = CostGuard::builder().connect_with(&config).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Unavailable);
     assert!(err.to_string().contains("password") && !err.to_string().contains("secret"), "{err}");
-    let auditor = connect(&url("new-secret")).await;
+    let auditor = auditor(&url("new-secret")).await;
     // The old one is let in again: the same clients go on.
     redis::cmd("ACL").arg(&["SETUSER", "default", ">old-secret"]).exec_async(&mut admin).await.unwrap();
     let row = load.settle_accounts("password refused for 1 s, connections closed", Loses::Nothing, &auditor).await;

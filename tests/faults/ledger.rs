@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use costguard::{CostGuard, Counter, Decision, Error, ErrorKind, Limit, Meter, Money, Policy, Subject, Window};
 use tokio::task::JoinSet;
 
+use super::pass;
+
 /// Tasks at work for each client.
 const TASKS: usize = 4;
 
@@ -316,13 +318,13 @@ async fn reserve_and_settle(
 
 /// Repeats an operation until it is answered.
 async fn answered(auditor: &CostGuard, entry: &Entry) -> Told {
-    for _ in 0..20 {
+    let until = Instant::now() + RETURN_LIMIT;
+    loop {
         match perform(auditor, &entry.root, &entry.id, entry.op).await {
-            Told::Failed(ErrorKind::Unavailable) => {}
+            Told::Failed(ErrorKind::Unavailable) if Instant::now() < until => pass(50).await,
             told => return told,
         }
     }
-    Told::Failed(ErrorKind::Unavailable)
 }
 
 fn ms(duration: Duration) -> i64 {

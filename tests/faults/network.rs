@@ -2,7 +2,7 @@
 
 use super::ledger::{Load, Loses};
 use super::support::{Fault, Proxy, Server};
-use super::{clients, connect, pass};
+use super::{auditor, clients, pass};
 
 /// Load through a proxy, and what goes wrong meanwhile.
 async fn through(fault: &'static str, breaks: impl AsyncFn(&Proxy)) -> super::ledger::Row {
@@ -11,7 +11,7 @@ async fn through(fault: &'static str, breaks: impl AsyncFn(&Proxy)) -> super::le
     let load = Load::start(clients(&proxy.url()).await, &["acme"]);
     pass(200).await;
     breaks(&proxy).await;
-    load.settle_accounts(fault, Loses::Nothing, &connect(&server.url()).await).await
+    load.settle_accounts(fault, Loses::Nothing, &auditor(&server.url()).await).await
 }
 
 /// The same fault to many calls, each with all that its connection carries.

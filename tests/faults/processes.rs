@@ -3,7 +3,7 @@
 use super::data::noticed;
 use super::ledger::{Load, Loses};
 use super::support::Server;
-use super::{clients, connect, pass};
+use super::{auditor, clients, pass};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_and_comes_back_with_its_log() {
@@ -13,7 +13,7 @@ async fn a_server_that_is_killed_and_comes_back_with_its_log() {
     server.kill();
     pass(1_500).await;
     server.restart();
-    load.settle_accounts("killed, back after 1.5 s (AOF, fsync always)", Loses::Nothing, &connect(&server.url()).await)
+    load.settle_accounts("killed, back after 1.5 s (AOF, fsync always)", Loses::Nothing, &auditor(&server.url()).await)
         .await;
 }
 
@@ -30,7 +30,7 @@ async fn a_server_that_is_killed_and_comes_back_empty() {
     server.restart();
     noticed(&mut events).await;
     let row =
-        load.settle_accounts("killed, back without its data", Loses::Acknowledged, &connect(&server.url()).await).await;
+        load.settle_accounts("killed, back without its data", Loses::Acknowledged, &auditor(&server.url()).await).await;
     assert!(row.lost > 0, "the ledger sees what a server forgets: {row:?}");
 }
 
@@ -42,6 +42,6 @@ async fn a_server_that_is_frozen() {
     server.signal("STOP");
     pass(2_500).await;
     server.signal("CONT");
-    let row = load.settle_accounts("frozen for 2.5 s (SIGSTOP)", Loses::Nothing, &connect(&server.url()).await).await;
+    let row = load.settle_accounts("frozen for 2.5 s (SIGSTOP)", Loses::Nothing, &auditor(&server.url()).await).await;
     assert!(row.failed > 0, "{row:?}");
 }
