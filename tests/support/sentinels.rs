@@ -54,8 +54,7 @@ impl Sentinels {
     /// Asks for a failover to a replica and waits until the old primary follows the new one.
     pub fn demote_primary(&self) {
         let old = &self.servers[0];
-        let mut sentinel =
-            redis::Client::open(self.sentinels[0].url()).expect("a URL").get_connection().expect("it answers");
+        let mut sentinel = connected(&self.sentinels[0]);
         until("the failover begins", || redis::cmd("SENTINEL").arg("FAILOVER").arg("main").exec(&mut sentinel).is_ok());
         until("the old primary follows", || info(old, "REPLICATION").contains("master_link_status:up"));
     }
@@ -78,12 +77,14 @@ impl Sentinels {
     pub fn settle(&self) {
         self.primary();
         for sentinel in &self.sentinels {
-            let mut connection =
-                redis::Client::open(sentinel.url()).expect("a URL").get_connection().expect("it answers");
             let patient = ["SET", "main", "down-after-milliseconds", "600000"];
-            redis::cmd("SENTINEL").arg(&patient).exec(&mut connection).expect("a sentinel takes settings");
+            redis::cmd("SENTINEL").arg(&patient).exec(&mut connected(sentinel)).expect("a sentinel takes settings");
         }
     }
+}
+
+fn connected(server: &Server) -> redis::Connection {
+    redis::Client::open(server.url()).expect("a URL").get_connection().expect("it answers")
 }
 
 /// The port of the primary that this sentinel names.
