@@ -24,6 +24,8 @@ if not find(ttl_ms, '^[1-9]%d*$') or #ttl_ms > 15 then return redis.error_reply(
 local left_ms = call('PTTL', counter)
 local count = redis.pcall('INCRBY', counter, amount)
 if type(count) == 'table' then
+  -- @include refused
+  if refused(count) then return count end
   if find(count.err, 'overflow', 1, true) then return redis.error_reply('COSTGUARD_OVERFLOW ' .. counter .. ' would leave the 64-bit range') end
   return redis.error_reply('COSTGUARD_CORRUPT ' .. counter .. ' does not hold an integer')
 end

@@ -20,6 +20,8 @@ if amount ~= '0' and not find(amount, '^[1-9]%d*$') then return redis.error_repl
 local left_ms = call('PTTL', counter)
 local used = redis.pcall('INCRBY', counter, amount)
 if type(used) == 'table' then
+  -- @include refused
+  if refused(used) then return used end
   if find(used.err, 'overflow', 1, true) then return redis.error_reply('COSTGUARD_OVERFLOW ' .. counter .. ' would leave the 64-bit range') end
   return redis.error_reply('COSTGUARD_CORRUPT ' .. counter .. ' does not hold an integer')
 end

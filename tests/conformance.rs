@@ -46,7 +46,7 @@ use std::collections::BTreeSet;
 use call::{Call, Words};
 use costguard::script::Op;
 use costguard::store::Reply;
-use support::{TestStore, every_store};
+use support::{TestStore, every_store, shared_words};
 
 /// A time to inject, 2096-10-02T07:06:40Z: later than any server's, so that TTLs are absolute and can be compared exactly.
 const NOW: &str = "4000000000000";
@@ -265,7 +265,7 @@ fn receipt_as_written(value: &str) -> String {
 }
 
 /// A reply as the table writes it: its words, an error after `!`, keys without the prefix. What a server adds to a raised
-/// error, the script's SHA-1 and line, is left out: the shape compares it.
+/// error, which script it was, is left out.
 fn words(reply: &Reply, prefix: &str) -> String {
     match reply {
         Reply::Null => "nil".to_owned(),
@@ -274,14 +274,15 @@ fn words(reply: &Reply, prefix: &str) -> String {
         Reply::Status(text) => format!("+{text}"),
         Reply::Array(items) => items.iter().map(|item| words(item, prefix)).collect::<Vec<_>>().join(" "),
         Reply::Error(text) => {
-            let text = text.split(" script: ").next().unwrap_or_default().replace(prefix, "");
-            // Which line it was is the script's business.
-            match text.split_once("user_script:") {
-                Some((before, after)) => format!("!{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit())),
-                None => format!("!{text}"),
-            }
+            format!("!{}", without_line(text.split(" script: ").next().unwrap_or_default()).replace(prefix, ""))
         }
     }
+}
+
+/// Which line of a script it was is the script's business.
+fn without_line(error: &str) -> String {
+    let parts = error.split("user_script:").enumerate();
+    parts.map(|(at, part)| if at == 0 { part } else { part.trim_start_matches(|c: char| c.is_ascii_digit()) }).collect()
 }
 
 fn shape(reply: &Reply) -> String {
@@ -291,7 +292,7 @@ fn shape(reply: &Reply) -> String {
         Reply::Text(_) => "text".to_owned(),
         Reply::Status(_) => "status".to_owned(),
         Reply::Array(items) => format!("[{}]", items.iter().map(shape).collect::<Vec<_>>().join(" ")),
-        Reply::Error(text) => text.clone(),
+        Reply::Error(text) => without_line(&shared_words(text)),
     }
 }
 

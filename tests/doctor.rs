@@ -246,7 +246,7 @@ async fn health_tells_what_the_server_is_and_which_scripts_it_has() {
 #[test]
 fn a_replica_is_degraded() {
     let primary = Server::start();
-    let replica = Server::start_with(&["--replicaof", &format!("127.0.0.1 {}", primary.addr().port())]);
+    let replica = Server::start_replica_of(primary.addr());
     let (code, report) = run("health", &replica.url(), &[]);
     assert_eq!((code, report["status"].as_str(), report["role"].as_str()), (1, Some("degraded"), Some("replica")));
     assert!(report["reasons"][0].as_str().unwrap().contains("replica"), "{report}");

@@ -1,5 +1,5 @@
 //! The embedded engine answers as a real server does: one-line scripts run on both, and the replies are compared, the
-//! words of errors included.
+//! words of errors included as far as servers share them.
 
 // Helpers beside the test functions fail the test like these do.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
@@ -9,6 +9,7 @@ mod support;
 use costguard::store::Reply;
 use costguard::store::embedded::Embedded;
 use redis::{Connection, Value};
+use support::shared_words;
 
 /// Bodies of scripts with two keys of one hash tag, K and L, empty at the start, and ARGV `7`, `text`.
 const PROBES: &[&str] = &[
@@ -228,13 +229,25 @@ fn from_value(value: Value) -> Reply {
     }
 }
 
+/// A script may also hand on the text of an error that it caught.
+fn in_shared_words(reply: Reply) -> Reply {
+    match reply {
+        Reply::Error(text) => Reply::Error(shared_words(&text)),
+        Reply::Text(text) => Reply::Text(shared_words(&text)),
+        Reply::Array(items) => Reply::Array(items.into_iter().map(in_shared_words).collect()),
+        other => other,
+    }
+}
+
 /// Runs one script on both, on keys of its own, and tells what differs.
 fn difference(server: &mut Connection, embedded: &Embedded, number: usize, script: &str) -> Option<String> {
     let keys = ["k", "l"].map(|name| format!("parity:{{{number}}}:{name}"));
     let args = ["7", "text"].map(str::to_owned);
     redis::cmd("DEL").arg(&keys).exec(server).unwrap();
-    let expected = from_server(redis::cmd("EVAL").arg(script).arg(2).arg(&keys).arg(&args).query(server));
+    let expected =
+        in_shared_words(from_server(redis::cmd("EVAL").arg(script).arg(2).arg(&keys).arg(&args).query(server)));
     let actual = embedded.eval(script, &keys, &args).unwrap_or_else(|err| Reply::Error(err.to_string()));
+    let actual = in_shared_words(actual);
     redis::cmd("DEL").arg(&keys).exec(server).unwrap();
     (actual != expected).then(|| format!("{script}\n  server:   {expected:?}\n  embedded: {actual:?}"))
 }

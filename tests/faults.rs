@@ -18,17 +18,33 @@ mod network;
 mod processes;
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use costguard::CostGuard;
 use costguard::store::redis::RedisConfig;
+use costguard::{Builder, CostGuard, ErrorKind};
 
 /// How long a call may take, retries and all: less than some of the faults last, so that calls fail too.
 const CALL_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// A guard whose calls give up soon, and whose connections come back soon.
-async fn connect(url: &str) -> CostGuard {
-    CostGuard::builder().connect_with(&config(url)).await.unwrap()
+/// How long clients try to connect before the fault.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+
+/// Guards whose calls give up soon, and whose connections come back soon: several, each with connections of its own. To
+/// connect may take a busy machine longer than a call may.
+async fn clients_with(builder: &Builder, url: &str) -> Vec<CostGuard> {
+    let (mut guards, latest) = (Vec::new(), Instant::now() + CONNECT_LIMIT);
+    while guards.len() < 4 {
+        match builder.clone().connect_with(&config(url)).await {
+            Ok(guard) => guards.push(guard),
+            Err(err) if err.kind() == ErrorKind::Unavailable && Instant::now() < latest => {}
+            Err(err) => panic!("{err}"),
+        }
+    }
+    guards
+}
+
+async fn clients(url: &str) -> Vec<CostGuard> {
+    clients_with(&CostGuard::builder(), url).await
 }
 
 fn config(url: &str) -> RedisConfig {
@@ -39,15 +55,6 @@ fn config(url: &str) -> RedisConfig {
 async fn auditor(url: &str) -> CostGuard {
     let patient = Duration::from_secs(20);
     CostGuard::builder().connect_with(&config(url).call_timeout(patient).socket_timeout(patient)).await.unwrap()
-}
-
-/// Several, each with connections of its own.
-async fn clients(url: &str) -> Vec<CostGuard> {
-    let mut guards = Vec::new();
-    for _ in 0..4 {
-        guards.push(connect(url).await);
-    }
-    guards
 }
 
 /// Lets the load run for so long.

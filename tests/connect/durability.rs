@@ -26,8 +26,7 @@ fn wait(replicas: u8, ms: u64) -> Durability {
 /// A primary and a replica that follows it.
 fn pair() -> (Server, Server) {
     let primary = Server::start();
-    let follow = format!("127.0.0.1 {}", primary.addr().port());
-    let replica = Server::start_with(&["--replicaof", &follow, "--repl-diskless-sync-delay", "0"]);
+    let replica = Server::start_replica_of(primary.addr());
     until("the replica follows", || stored(&replica, "INFO", "REPLICATION").contains("master_link_status:up"));
     (primary, replica)
 }

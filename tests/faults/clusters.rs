@@ -8,7 +8,7 @@ use tokio::task::block_in_place;
 
 use super::ledger::{Load, Loses};
 use super::support::{Cluster, Sentinels};
-use super::{auditor, clients, config, pass};
+use super::{auditor, clients, clients_with, pass};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_killed_under_sentinel() {
@@ -25,11 +25,7 @@ async fn a_primary_that_is_killed_under_sentinel() {
 async fn a_primary_that_is_killed_when_a_replica_has_what_was_acknowledged() {
     let mut sentinels = block_in_place(Sentinels::start);
     let wait = Durability::wait(1, Duration::from_millis(200)).unwrap();
-    let mut guards = Vec::new();
-    for _ in 0..4 {
-        let builder = CostGuard::builder().durability(wait);
-        guards.push(builder.connect_with(&config(&sentinels.url())).await.unwrap());
-    }
+    let guards = clients_with(&CostGuard::builder().durability(wait), &sentinels.url()).await;
     let load = Load::start_waiting(guards, &["acme"]);
     pass(300).await;
     sentinels.kill_primary();

@@ -8,6 +8,9 @@ use super::server::{free_addr, until};
 /// The last slot of the first node and of the second.
 const BORDERS: [u16; 2] = [5460, 10922];
 
+/// A kind of message between nodes.
+const PING: u8 = 0;
+
 /// The nodes end with this value.
 pub struct Cluster {
     nodes: Vec<Server>,
@@ -104,6 +107,17 @@ impl Cluster {
         });
     }
 
+    /// Cuts a node off from the others: it forgets them and drops their pings. Else it would answer with whom it forgot, and
+    /// they would forget one another too (Redis 7.2, Valkey).
+    pub fn cut_off(&self, place: usize) {
+        let mut command = redis::pipe();
+        command.atomic().cmd("DEBUG").arg("DROP-CLUSTER-PACKET-FILTER").arg(PING);
+        for other in (0..self.nodes.len()).filter(|other| *other != place) {
+            command.cmd("CLUSTER").arg("FORGET").arg(self.id(other));
+        }
+        command.exec(&mut self.connection(place)).expect("the node obeys");
+    }
+
     /// The name of a node.
     pub fn id(&self, place: usize) -> String {
         self.ask(place, &["CLUSTER", "MYID"])
@@ -137,7 +151,7 @@ fn start_node() -> Server {
     // The default port of the bus lies 10,000 above, where there may be no port.
     let bus = free_addr().port().to_string();
     let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", &bus];
-    Server::start_with(&[&options[..], &["--repl-diskless-sync-delay", "0"]].concat())
+    Server::start_with(&[&options[..], &["--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"]].concat())
 }
 
 /// Where a node is met: address, port, port of its bus.

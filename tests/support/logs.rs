@@ -1,8 +1,9 @@
 //! What the crate logs, for tests on one thread.
 
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use tracing::dispatcher::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
@@ -20,6 +21,10 @@ struct Lines(Arc<Mutex<String>>);
 impl Logs {
     /// Begins to collect.
     pub fn collect() -> Self {
+        // Where there is one subscriber only, tracing asks that of the thread which comes first to a place in the code whether
+        // anybody listens there, and remembers it for all: another test's thread, which has none.
+        static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
+        ANOTHER.get_or_init(|| Dispatch::new(Lines::default()));
         let lines = Lines::default();
         Self { _guard: tracing::subscriber::set_default(lines.clone()), lines }
     }

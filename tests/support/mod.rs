@@ -15,6 +15,7 @@ pub mod sentinels;
 pub mod server;
 pub mod stores;
 pub mod tls;
+pub mod wording;
 
 pub use cluster::Cluster;
 pub use logs::Logs;
@@ -23,3 +24,4 @@ pub use sentinels::Sentinels;
 pub use server::{Server, server_url};
 pub use stores::{START_MS, Stored, TestStore, every_store, on_every_store};
 pub use tls::{Certificates, TlsServer};
+pub use wording::shared_words;

@@ -16,8 +16,7 @@ impl Sentinels {
         let port = primary.addr().port().to_string();
         let mut servers = vec![primary];
         for _ in 0..2 {
-            let options = ["--replicaof", &format!("127.0.0.1 {port}"), "--repl-diskless-sync-delay", "0"];
-            servers.push(Server::start_with(&options));
+            servers.push(Server::start_replica_of(servers[0].addr()));
         }
         for server in &servers {
             until("the replicas follow", || {

@@ -67,6 +67,12 @@ impl Server {
         }
     }
 
+    /// Starts a replica of a server, which gets the data at once and not when others may want it too.
+    pub fn start_replica_of(primary: SocketAddr) -> Self {
+        let (host, port) = (primary.ip().to_string(), primary.port().to_string());
+        Self::start_with(&["--replicaof", &host, &port, "--repl-diskless-sync-delay", "0"])
+    }
+
     /// Starts a server at this address: one that was there before, or is expected there.
     ///
     /// # Panics

@@ -196,27 +196,43 @@ async fn dump_server(connection: &mut MultiplexedConnection, prefix: &str) -> Ve
     keys.dedup();
     let mut dump = Vec::new();
     for key in keys {
-        let (kind, expire_at_ms): (String, i64) =
-            redis::pipe().cmd("TYPE").arg(&key).cmd("PEXPIRETIME").arg(&key).query_async(connection).await.unwrap();
+        let kind: String = redis::cmd("TYPE").arg(&key).query_async(connection).await.unwrap();
+        let expire_at_ms = expire_at_ms(connection, &key).await;
         let value = match kind.as_str() {
             "string" => {
-                let text: String = redis::cmd("GET").arg(&key).query_async(connection).await.unwrap();
-                format!("'{text}'")
+                let text: Option<String> = redis::cmd("GET").arg(&key).query_async(connection).await.unwrap();
+                text.map(|text| format!("'{text}'"))
             }
             "hash" => {
                 let mut fields: Vec<(String, String)> =
                     redis::cmd("HGETALL").arg(&key).query_async(connection).await.unwrap();
                 fields.sort();
-                show_hash(fields)
+                (!fields.is_empty()).then(|| show_hash(fields))
             }
-            // Ended since it was named.
-            "none" => continue,
+            "none" => None,
             other => panic!("{key} is a {other}"),
         };
+        // Ended since it was named.
+        let Some(value) = value else { continue };
         let key = key.strip_prefix(prefix).unwrap().to_owned();
         dump.push(Stored { key, value, expire_at_ms: (expire_at_ms >= 0).then_some(expire_at_ms) });
     }
     dump
+}
+
+/// When a key ends, by the server's clock; negative where it does not.
+async fn expire_at_ms(connection: &mut MultiplexedConnection, key: &str) -> i64 {
+    match redis::cmd("PEXPIRETIME").arg(key).query_async(connection).await {
+        Err(err) if err.to_string().contains("unknown command") => {}
+        answer => return answer.unwrap(),
+    }
+    // Before Redis 7: the time that is left, of a millisecond that is the same before and after.
+    let script = "local function now() local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end
+        while true do
+            local before, left = now(), redis.call('PTTL', KEYS[1])
+            if left < 0 then return left elseif now() == before then return before + left end
+        end";
+    redis::cmd("EVAL").arg(script).arg(1).arg(key).query_async(connection).await.unwrap()
 }
 
 fn show_hash(fields: Vec<(String, String)>) -> String {

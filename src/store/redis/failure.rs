@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use redis::{ErrorKind as Redis, RedisError, ServerErrorKind as Server};
+use redis::{ErrorKind as Redis, RedisError, ServerErrorKind as Server, Value};
 
 use crate::error::{Error, ErrorKind};
 
@@ -190,4 +190,79 @@ impl CallError {
 /// Whether the answer says that this server no longer, or not yet, serves writes: another may have become the primary.
 pub(super) fn is_topology_news(err: &RedisError) -> bool {
     matches!(err.kind(), Redis::Server(Server::ReadOnly | Server::BusyLoading | Server::MasterDown))
+}
+
+/// The error of a script as servers give it since Redis 7. Before, what went wrong stood behind the name of the script and the
+/// line in it, so that every error was an `ERR`.
+pub(super) fn unwrapped(err: RedisError) -> RedisError {
+    let answer =
+        err.code().zip(err.detail()).and_then(|(code, detail)| answer_since_redis_7(&format!("{code} {detail}")));
+    let Some(answer) = answer else { return err };
+    // Read as an answer, so that its code means what it means elsewhere.
+    redis::parse_redis_value(answer.as_bytes()).and_then(Value::extract_error).err().unwrap_or(err)
+}
+
+fn answer_since_redis_7(told: &str) -> Option<String> {
+    let (text, place) = match told.strip_prefix("ERR Error running script (call to f_") {
+        Some(raised) => {
+            let (sha1, rest) = raised.split_once("): @user_script:")?;
+            let (line, text) = rest.split_once(": ")?;
+            (refusal(text).unwrap_or(text), format!(" script: {sha1}, on @user_script:{line}."))
+        }
+        // Caught by the script and handed on.
+        None => (refusal(told)?, String::new()),
+    };
+    let is_code = |word: &str| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    let code = if text.split(' ').next().is_some_and(is_code) { "" } else { "ERR " };
+    Some(format!("-{code}{text}{place}\r\n"))
+}
+
+/// What a server before Redis 7 says of a command that it did not run, without where that was: `@user_script: 12: -OOM …`.
+fn refusal(text: &str) -> Option<&str> {
+    Some(text.strip_prefix("@user_script: ")?.split_once(": ")?.1.trim_start_matches('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_server(line: &str) -> RedisError {
+        redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).and_then(Value::extract_error).unwrap_err()
+    }
+
+    #[test]
+    fn what_redis_6_says_of_a_script_means_what_redis_7_says() {
+        let wrapped = "ERR Error running script (call to f_9e8ca2f8): @user_script:";
+        for (redis_6, redis_7) in [
+            ("12: WRONGTYPE Operation against a key", "WRONGTYPE Operation against a key"),
+            ("12: ERR value is not an integer", "ERR value is not an integer"),
+            ("12: user_script:12: attempt to index local 'x'", "ERR user_script:12: attempt to index local 'x'"),
+            ("12: @user_script: 12: -OOM command not allowed", "OOM command not allowed"),
+            ("12: @user_script: 12: -READONLY You can't write", "READONLY You can't write"),
+            ("12: @user_script: 12: -NOREPLICAS Not enough", "NOREPLICAS Not enough"),
+            ("12: @user_script: 12: The user can't run this", "ERR The user can't run this"),
+        ] {
+            let given = unwrapped(of_server(&format!("{wrapped}{redis_6}")));
+            let expected = of_server(&format!("{redis_7} script: 9e8ca2f8, on @user_script:12."));
+            assert_eq!(
+                (given.kind(), given.code(), given.detail()),
+                (expected.kind(), expected.code(), expected.detail())
+            );
+        }
+        assert!(is_topology_news(&unwrapped(of_server(&format!(
+            "{wrapped}12: @user_script: 12: -READONLY You can't"
+        )))));
+    }
+
+    #[test]
+    fn other_errors_stay_as_they_are() {
+        for line in ["ERR Error running script", "ERR unknown command", "OOM command not allowed", "COSTGUARD_CONFLICT"]
+        {
+            let (given, expected) = (unwrapped(of_server(line)), of_server(line));
+            assert_eq!(
+                (given.kind(), given.code(), given.detail()),
+                (expected.kind(), expected.code(), expected.detail())
+            );
+        }
+    }
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::config::RedisConfig;
 use super::dial::{Opened, Task};
-use super::failure::{CallError, NotSent, is_topology_news};
+use super::failure::{CallError, NotSent, is_topology_news, unwrapped};
 use super::silence::Silence;
 use crate::metrics;
 use crate::store::Durability;
@@ -197,7 +197,7 @@ impl Pool {
                 return Err(err.into());
             }
         };
-        answer.map_err(|err| {
+        answer.map_err(unwrapped).map_err(|err| {
             if is_topology_news(&err) {
                 link.lose(live.id);
             }
