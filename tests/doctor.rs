@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use assert_cmd::cargo::cargo_bin_cmd;
 use costguard::service::{HealthStatus, ServerKind};
 use costguard::store::redis::RedisConfig;
-use costguard::{Correction, CostGuard, Counter, Decision, Estimate, Limit, Meter, Money, Policy, Subject, Window};
+use costguard::{
+    Correction, CostGuard, Counter, Decision, ErrorKind, Estimate, Limit, Meter, Money, Policy, Subject, Window,
+};
 use serde_json::Value;
 use support::{Cluster, Server};
 
@@ -204,6 +206,20 @@ async fn the_printed_rights_are_enough_on_a_cluster() {
         let subject = Subject::new(&root).scope("user", "alice");
         let decision = guard.admit(&policy, &subject, "0.10".parse::<Money>().unwrap()).id("a1").await.unwrap();
         assert!(decision.is_granted());
+    }
+}
+
+#[tokio::test]
+async fn a_right_that_lacks_makes_no_counter_corrupt() {
+    let server = Server::start();
+    let guard = CostGuard::connect(&user(&server, "reader", "~* +@all -incrby")).await.unwrap();
+    let (alice, logins) = (Subject::new("acme").scope("user", "alice"), Meter::new("logins").unwrap());
+    let policy = Policy::new([Limit::cost("user", "1.00".parse().unwrap(), Window::day())]).unwrap();
+    let charged = guard.charge(&policy, &alice, "0.10".parse::<Money>().unwrap()).await.unwrap_err();
+    let counted = guard.count(&alice, "user", &logins, Duration::from_secs(60)).await.unwrap_err();
+    for err in [charged, counted] {
+        assert_eq!(err.kind(), ErrorKind::Store, "{err}");
+        assert!(!err.to_string().contains("integer"), "{err}");
     }
 }
 

@@ -363,8 +363,8 @@ pub fn server_program() -> Option<PathBuf> {
 
 fn on_path(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
-        // Made absolute, because the server is started in its own directory.
-        return program.canonicalize().ok().filter(|path| path.is_file());
+        // Made absolute, because the server is started in its own directory; links stay, for some programs go by their name.
+        return std::path::absolute(program).ok().filter(|path| path.is_file());
     }
     let dirs = std::env::var_os("PATH")?;
     std::env::split_paths(&dirs).map(|dir| dir.join(program)).find(|path| path.is_file())
