@@ -39,6 +39,13 @@ fn finding<'a>(report: &'a Value, check: &str) -> (&'a str, &'a str) {
     (found["level"].as_str().unwrap(), found["found"].as_str().unwrap())
 }
 
+/// Whether nothing is wrong but that a busy machine may answer slowly, which is a warning.
+fn is_well(code: i32, report: &Value) -> bool {
+    let findings = report["findings"].as_array().unwrap();
+    let is_slow = findings.iter().any(|finding| finding["check"] == "latency" && finding["level"] == "warning");
+    code == i32::from(is_slow)
+}
+
 fn tell(server: &Server, words: &[&str]) {
     let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
     redis::cmd(words[0]).arg(&words[1..]).exec(&mut connection).unwrap();
@@ -54,11 +61,11 @@ fn user(server: &Server, name: &str, rule: &str) -> String {
 fn a_server_that_keeps_its_data_and_evicts_nothing_is_well() {
     let server = Server::start_with(&KEPT);
     let (code, report) = run("doctor", &server.url(), &["--prefix", "app:"]);
-    assert_eq!(code, 0, "{report}");
-    for check in ["connection", "version", "scripting", "rights", "eviction", "persistence", "clock", "latency", "ttl"]
-    {
+    assert!(is_well(code, &report), "{report}");
+    for check in ["connection", "version", "scripting", "rights", "eviction", "persistence", "clock", "ttl"] {
         assert_eq!(finding(&report, check).0, "ok", "{report}");
     }
+    assert!(finding(&report, "latency").1.contains("in the median of"), "{report}");
 }
 
 #[test]
@@ -147,7 +154,7 @@ async fn every_operation_works_with_the_printed_rights_and_nothing_more() {
     let elsewhere = CostGuard::builder().prefix("axp:").connect(&url).await.unwrap();
     assert!(elsewhere.charge(&policy, &alice, cost("0.10")).await.is_err(), "the rule holds for its prefix alone");
     let (code, report) = run("doctor", &url, &["--prefix", "a*p:"]);
-    assert_eq!((code, finding(&report, "rights").0), (0, "ok"), "{report}");
+    assert!(is_well(code, &report) && finding(&report, "rights").0 == "ok", "{report}");
     assert!(finding(&report, "persistence").1.contains("CONFIG cannot be read"), "{report}");
     assert!(!report.to_string().contains("secret"), "{report}");
 }
@@ -159,7 +166,7 @@ fn every_primary_of_a_cluster_is_looked_at() {
         cluster.tell(place, &["CONFIG", "SET", "appendonly", "yes"]);
     }
     let (code, report) = run("doctor", &cluster.url(0), &["--prefix", "app:"]);
-    assert_eq!(code, 0, "{report}");
+    assert!(is_well(code, &report), "{report}");
     assert!(
         finding(&report, "cluster").1.contains("all 3 primaries") && finding(&report, "eviction").0 == "ok",
         "{report}"
