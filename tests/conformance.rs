@@ -166,7 +166,8 @@ async fn same_everywhere_replies_and_stored_state_byte_for_byte() {
             let outcome = play(case, store).await;
             seen.extend(outcome.seen.iter().cloned());
             let shapes = shapes.get_or_insert_with(|| outcome.shapes.clone());
-            if *shapes != outcome.shapes {
+            // A server before Redis 7 gets the scripts without their first line.
+            if *shapes != outcome.shapes && shapes.iter().map(|it| a_line_less(it)).ne(outcome.shapes.iter().cloned()) {
                 failures.push(format!("{}\n  embedded {shapes:?}\n  {} {:?}", case.name, store.name, outcome.shapes));
             }
             failures.extend(outcome.failures.iter().map(|it| format!("{}, on {}\n{it}", case.name, store.name)));
@@ -281,8 +282,23 @@ fn words(reply: &Reply, prefix: &str) -> String {
 
 /// Which line of a script it was is the script's business.
 fn without_line(error: &str) -> String {
-    let parts = error.split("user_script:").enumerate();
-    parts.map(|(at, part)| if at == 0 { part } else { part.trim_start_matches(|c: char| c.is_ascii_digit()) }).collect()
+    with_lines(error, |_| String::new())
+}
+
+fn a_line_less(error: &str) -> String {
+    with_lines(error, |line| (line - 1).to_string())
+}
+
+/// An error with the numbers of the lines in it changed.
+fn with_lines(error: &str, change: impl Fn(u32) -> String) -> String {
+    let mut parts = error.split("user_script:");
+    let mut changed = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        let line = part[..part.len() - rest.len()].parse().map(&change).unwrap_or_default();
+        changed = format!("{changed}{}{line}{rest}", if line.is_empty() { "" } else { "user_script:" });
+    }
+    changed
 }
 
 fn shape(reply: &Reply) -> String {
@@ -292,7 +308,7 @@ fn shape(reply: &Reply) -> String {
         Reply::Text(_) => "text".to_owned(),
         Reply::Status(_) => "status".to_owned(),
         Reply::Array(items) => format!("[{}]", items.iter().map(shape).collect::<Vec<_>>().join(" ")),
-        Reply::Error(text) => without_line(&shared_words(text)),
+        Reply::Error(text) => shared_words(text),
     }
 }
 
