@@ -66,9 +66,7 @@ for i = 1, count do
   local used = redis.pcall('INCRBY', key, amount)
   if type(used) == 'table' then
     -- @include refused
-    if refused(used) then return used end
-    if find(used.err, 'overflow', 1, true) then return redis.error_reply('COSTGUARD_OVERFLOW ' .. key .. ' would leave the 64-bit range') end
-    return redis.error_reply('COSTGUARD_CORRUPT ' .. key .. ' does not hold an integer')
+    return refused(used, key, 'an integer')
   end
   local first = used == amount + 0
   if first or touch ~= '' then

@@ -25,9 +25,7 @@ local left_ms = call('PTTL', counter)
 local count = redis.pcall('INCRBY', counter, amount)
 if type(count) == 'table' then
   -- @include refused
-  if refused(count) then return count end
-  if find(count.err, 'overflow', 1, true) then return redis.error_reply('COSTGUARD_OVERFLOW ' .. counter .. ' would leave the 64-bit range') end
-  return redis.error_reply('COSTGUARD_CORRUPT ' .. counter .. ' does not hold an integer')
+  return refused(count, counter, 'an integer')
 end
 if left_ms < 0 or extend ~= '' then
   call('PEXPIRE', counter, ttl_ms)

@@ -5,7 +5,7 @@
 -- REPLY   RELEASED
 -- REPLY   REPLAY reply
 -- REPLY   CHANGED record
--- ERRORS  CORRUPT INVALID SETTLED UNKNOWN_HOLD
+-- ERRORS  CORRUPT INVALID OVERFLOW SETTLED UNKNOWN_HOLD
 -- COST    GET, SET, and a DECRBY and an HINCRBY a counter; with rates TIME and a GET and a SET each
 
 -- The arguments are as in settle.

@@ -68,21 +68,22 @@ for i = 1, count do
   local amount = ARGV[at]
   if amount ~= checked then checked, adds = amount, amount + 0 end
   local kept = try('HINCRBY', KEYS[holds + i], bucket_ms, amount)
-  if kept == adds then
-    opens = true
-  elseif not number(kept) then
-    for j = 1, i - 1 do
-      local total, taken = KEYS[count + j], ARGV[amounts + 2 * j - 1]
+  local total = number(kept) and try('INCRBY', KEYS[count + i], amount)
+  if not number(total) then
+    for j = 1, i do
+      local held, taken = KEYS[count + j], ARGV[amounts + 2 * j - 1]
       -- It was not there before: it has no TTL yet.
-      if call('DECRBY', total, taken) == 0 and call('PTTL', total) == -1 then call('DEL', total) end
+      if j < i and call('DECRBY', held, taken) == 0 and call('PTTL', held) == -1 then call('DEL', held) end
       taken = taken == '0' and '0' or '-' .. taken
-      if call('HINCRBY', KEYS[holds + j], bucket_ms, taken) == 0 then call('HDEL', KEYS[holds + j], bucket_ms) end
+      if (j < i or total) and call('HINCRBY', KEYS[holds + j], bucket_ms, taken) == 0 then call('HDEL', KEYS[holds + j], bucket_ms) end
     end
     call('DEL', KEYS[holds])
-    return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[holds + i] .. ' does not hold amounts by time')
+    -- @include refused
+    if total then return refused(total, KEYS[count + i], 'an amount') end
+    return refused(kept, KEYS[holds + i], 'amounts by time')
   end
-  -- A total that was not there, or was lost with an evicted key, has no TTL yet.
-  if call('INCRBY', KEYS[count + i], amount) == adds then opens = true end
+  -- What was not there, or was lost with an evicted key, has no TTL yet.
+  if kept == adds or total == adds then opens = true end
 end
 if opens or fresh or touch ~= '' then
   -- @include lives

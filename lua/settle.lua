@@ -49,8 +49,7 @@ for i = 1, count do
   local used = try('INCRBY', counter, amount)
   if not number(used) then
     -- @include refused
-    local overflow = find(used.err, 'overflow', 1, true)
-    err = refused(used) and used or redis.error_reply('COSTGUARD_' .. (overflow and 'OVERFLOW ' or 'CORRUPT ') .. counter .. ' cannot take the amount as a 64-bit integer')
+    err = refused(used, counter, 'an integer')
     break
   end
   -- A counter that was gone by now lives as long as what is held beside it, or as the receipt.

@@ -21,9 +21,7 @@ local left_ms = call('PTTL', counter)
 local used = redis.pcall('INCRBY', counter, amount)
 if type(used) == 'table' then
   -- @include refused
-  if refused(used) then return used end
-  if find(used.err, 'overflow', 1, true) then return redis.error_reply('COSTGUARD_OVERFLOW ' .. counter .. ' would leave the 64-bit range') end
-  return redis.error_reply('COSTGUARD_CORRUPT ' .. counter .. ' does not hold an integer')
+  return refused(used, counter, 'an integer')
 end
 if left_ms < 0 then call('PEXPIRE', counter, ttl_ms) end
 if used >= 1e14 or used <= -1e14 then used = call('GET', counter) end

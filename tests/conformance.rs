@@ -46,7 +46,7 @@ use std::collections::BTreeSet;
 use call::{Call, Words};
 use costguard::script::Op;
 use costguard::store::Reply;
-use support::{TestStore, every_store, shared_words};
+use support::{TestStore, every_store, shared_words, without_place};
 
 /// A time to inject, 2096-10-02T07:06:40Z: later than any server's, so that TTLs are absolute and can be compared exactly.
 const NOW: &str = "4000000000000";
@@ -166,8 +166,7 @@ async fn same_everywhere_replies_and_stored_state_byte_for_byte() {
             let outcome = play(case, store).await;
             seen.extend(outcome.seen.iter().cloned());
             let shapes = shapes.get_or_insert_with(|| outcome.shapes.clone());
-            // A server before Redis 7 gets the scripts without their first line.
-            if *shapes != outcome.shapes && shapes.iter().map(|it| a_line_less(it)).ne(outcome.shapes.iter().cloned()) {
+            if *shapes != outcome.shapes {
                 failures.push(format!("{}\n  embedded {shapes:?}\n  {} {:?}", case.name, store.name, outcome.shapes));
             }
             failures.extend(outcome.failures.iter().map(|it| format!("{}, on {}\n{it}", case.name, store.name)));
@@ -275,30 +274,16 @@ fn words(reply: &Reply, prefix: &str) -> String {
         Reply::Status(text) => format!("+{text}"),
         Reply::Array(items) => items.iter().map(|item| words(item, prefix)).collect::<Vec<_>>().join(" "),
         Reply::Error(text) => {
-            format!("!{}", without_line(text.split(" script: ").next().unwrap_or_default()).replace(prefix, ""))
+            format!("!{}", without_line(without_place(text)).replace(prefix, ""))
         }
     }
 }
 
 /// Which line of a script it was is the script's business.
 fn without_line(error: &str) -> String {
-    with_lines(error, |_| String::new())
-}
-
-fn a_line_less(error: &str) -> String {
-    with_lines(error, |line| (line - 1).to_string())
-}
-
-/// An error with the numbers of the lines in it changed.
-fn with_lines(error: &str, change: impl Fn(u32) -> String) -> String {
     let mut parts = error.split("user_script:");
-    let mut changed = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
-        let line = part[..part.len() - rest.len()].parse().map(&change).unwrap_or_default();
-        changed = format!("{changed}{}{line}{rest}", if line.is_empty() { "" } else { "user_script:" });
-    }
-    changed
+    let first = parts.next().unwrap_or_default();
+    parts.fold(first.to_owned(), |text, part| text + part.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
 fn shape(reply: &Reply) -> String {

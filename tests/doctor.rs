@@ -224,10 +224,14 @@ async fn a_right_that_lacks_makes_no_counter_corrupt() {
     let policy = Policy::new([Limit::cost("user", "1.00".parse().unwrap(), Window::day())]).unwrap();
     let charged = guard.charge(&policy, &alice, "0.10".parse::<Money>().unwrap()).await.unwrap_err();
     let counted = guard.count(&alice, "user", &logins, Duration::from_secs(60)).await.unwrap_err();
-    for err in [charged, counted] {
+    let reserved = guard.reserve(&policy, &alice, "0.10".parse::<Money>().unwrap()).await.unwrap_err();
+    for err in [charged, counted, reserved] {
         assert_eq!(err.kind(), ErrorKind::Store, "{err}");
         assert!(!err.to_string().contains("integer"), "{err}");
     }
+    // What reserve had written before is taken back.
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    assert_eq!(redis::cmd("KEYS").arg("*acme*").query::<Vec<String>>(&mut connection).unwrap(), [""; 0]);
 }
 
 #[test]

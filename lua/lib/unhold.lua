@@ -3,14 +3,14 @@
 -- taken. When a key is not what it should be, all is put back and the error is given.
 local function unhold(held, holds, amounts, count, bucket_ms)
   local call, try, number, amount, minus = redis.call, redis.pcall, tonumber, nil, nil
-  local done, taken, lost, bad, failed = 0, { nil, nil, nil, nil }, nil, nil, nil
+  local done, taken, lost, bad, failed, what = 0, { nil, nil, nil, nil }, nil, nil, nil, nil
   for i = 1, count do
     local held_key, holds_key, given = KEYS[held + i], KEYS[holds + i], ARGV[amounts + i]
     -- '-0' is no integer to a server.
     if given ~= amount then amount, minus = given, given == '0' and '0' or '-' .. given end
     local left = try('HINCRBY', holds_key, bucket_ms, minus)
     if not number(left) then
-      bad, failed = holds_key, left
+      bad, failed, what = holds_key, left, 'amounts by time'
       break
     end
     taken[i] = left >= 0
@@ -19,7 +19,7 @@ local function unhold(held, holds, amounts, count, bucket_ms)
       if not number(total) then
         call('HINCRBY', holds_key, bucket_ms, amount)
         if amount == '0' and left == 0 then call('HDEL', holds_key, bucket_ms) end
-        bad, failed = held_key, total
+        bad, failed, what = held_key, total, 'an amount'
         break
       end
       -- A total that is less than its buckets was lost with an evicted key. One of nothing is made by taking nothing.
@@ -47,5 +47,5 @@ local function unhold(held, holds, amounts, count, bucket_ms)
     end
   end
   -- @include refused
-  return refused(failed) and failed or redis.error_reply('COSTGUARD_CORRUPT ' .. bad .. ' is not what costguard writes')
+  return refused(failed, bad, what)
 end

@@ -250,7 +250,7 @@ static CONTRACTS: [Contract; Op::ALL.len()] = [
         keys: "held..., hold, holds..., [state...]",
         args: "counters, record, bucket_ms, receipt_ttl_ms, held..., [now_ms, reserved_us, (change, limit, span_us, how)...]",
         reply: &["RELEASED", "REPLAY reply", "CHANGED record"],
-        errors: "CORRUPT INVALID SETTLED UNKNOWN_HOLD",
+        errors: "CORRUPT INVALID OVERFLOW SETTLED UNKNOWN_HOLD",
         flags: "flags=allow-oom",
     },
     Contract {

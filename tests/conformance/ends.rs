@@ -145,10 +145,7 @@ fn settles_large() -> Vec<Case> {
     cases.push(is_open(
         open("settle: an overflow leaves all as it was")
             .put("SET", "b", &[MAX, "PXAT", END])
-            .run(
-                settle(OPEN, &[("a", "5", "5"), ("c", "5", "5"), ("b", "5", "1")]).at(NOW),
-                "!COSTGUARD_OVERFLOW b cannot take the amount as a 64-bit integer",
-            )
+            .run(settle(OPEN, &[("a", "5", "5"), ("c", "5", "5"), ("b", "5", "1")]).at(NOW), OVERFLOW_B)
             .holds("b", format!("'{MAX}'"), At(END)),
     ));
     cases
@@ -168,6 +165,15 @@ fn releases() -> Vec<Case> {
             .holds("a:held", "'0'", At(END))
             .holds("a:holds", empty(), At(END))
             .holds("h", record.clone(), In(60_000)),
+        is_open(
+            open("release: a bucket that has no room for less")
+                .put("HSET", "b:holds", &[BUCKET, MIN])
+                .run(
+                    release(OPEN, RECEIPT_TTL, &[("a", "5"), ("b", "5")]),
+                    "!COSTGUARD_OVERFLOW b:holds would leave the 64-bit range",
+                )
+                .holds("b:holds", format!("{{{BUCKET}='{MIN}'}}"), Never),
+        ),
         held(case("release: a hold of nothing"), "a", "a:held", "a:holds", "0")
             .run(release(OPEN, RECEIPT_TTL, &[("a", "0")]), "RELEASED")
             .holds("a", "'0'", At(END))
@@ -341,7 +347,6 @@ fn corrupt() -> Vec<Case> {
     // The first counter is not there, so that putting back means taking away.
     let gone = [("c", "5", "4"), ("b", "5", "4")];
     let unhold = [("a", "5"), ("b", "5")];
-    let not_ours = |key: &str| format!("!COSTGUARD_CORRUPT {key} is not what costguard writes");
     let holds_b = "!COSTGUARD_CORRUPT b:holds does not hold amounts by time";
     let mut cases = Vec::new();
     for (value, is_hash) in [("abc", false), ("", false), ("05", false), ("99999999999999999999", false), ("1", true)] {
@@ -355,8 +360,8 @@ fn corrupt() -> Vec<Case> {
         let beside = |name: &str| others(open(name), "b:held", "b:holds", "5");
         let with = |it: Case| is_open(it).holds("b:holds", bucket("5"), At(END));
         let counter = put(beside(&format!("settle: a counter, {value:?}, hash: {is_hash}")), "b")
-            .run(settle(OPEN, &two).at(NOW), "!COSTGUARD_CORRUPT b cannot take the amount as a 64-bit integer")
-            .run(settle(OPEN, &gone).at(NOW), "!COSTGUARD_CORRUPT b cannot take the amount as a 64-bit integer");
+            .run(settle(OPEN, &two).at(NOW), CORRUPT_B)
+            .run(settle(OPEN, &gone).at(NOW), CORRUPT_B);
         cases.push(with(counter).holds("b:held", "'5'", At(END)));
         let total = put(
             beside(&format!("settle, release, grow: a total held, {value:?}, hash: {is_hash}")).put(
@@ -366,9 +371,9 @@ fn corrupt() -> Vec<Case> {
             ),
             "b:held",
         )
-        .run(settle(OPEN, &two).at(NOW), not_ours("b:held"))
-        .run(settle(OPEN, &gone).at(NOW), not_ours("b:held"))
-        .run(release(OPEN, RECEIPT_TTL, &unhold), not_ours("b:held"))
+        .run(settle(OPEN, &two).at(NOW), CORRUPT_B_HELD)
+        .run(settle(OPEN, &gone).at(NOW), CORRUPT_B_HELD)
+        .run(release(OPEN, RECEIPT_TTL, &unhold), CORRUPT_B_HELD)
         .run(
             grow(OPEN, "more", &[("a", "1", ""), ("b", "1", "99")]).at(NOW),
             if value.len() > 18 { OVERFLOW_B } else { CORRUPT_B_HELD },
@@ -377,9 +382,9 @@ fn corrupt() -> Vec<Case> {
     }
     let buckets = |it: Case, value: &str| {
         is_open(
-            it.run(settle(OPEN, &two).at(NOW), not_ours("b:holds"))
-                .run(settle(OPEN, &gone).at(NOW), not_ours("b:holds"))
-                .run(release(OPEN, RECEIPT_TTL, &unhold), not_ours("b:holds"))
+            it.run(settle(OPEN, &two).at(NOW), holds_b)
+                .run(settle(OPEN, &gone).at(NOW), holds_b)
+                .run(release(OPEN, RECEIPT_TTL, &unhold), holds_b)
                 .holds("b:holds", value, Never),
         )
     };
@@ -405,9 +410,9 @@ fn corrupt() -> Vec<Case> {
                 .put("HSET", "d:holds", &[BUCKET, "5"])
                 .run(
                     settle(OPEN, &[("c", "5", "1"), ("d", "5", "1"), ("a", "5", "1"), ("b", "5", "1")]).at(NOW),
-                    not_ours("b:held"),
+                    CORRUPT_B_HELD,
                 )
-                .run(release(OPEN, RECEIPT_TTL, &[("c", "5"), ("d", "5"), ("b", "5")]), not_ours("b:held")),
+                .run(release(OPEN, RECEIPT_TTL, &[("c", "5"), ("d", "5"), ("b", "5")]), CORRUPT_B_HELD),
         )
         .holds("b:held", "'abc'", Never)
         .holds("b:holds", format!("{{{BUCKET}='5'}}"), Never)

@@ -24,4 +24,4 @@ pub use sentinels::Sentinels;
 pub use server::{Server, server_url};
 pub use stores::{START_MS, Stored, TestStore, every_store, on_every_store};
 pub use tls::{Certificates, TlsServer};
-pub use wording::shared_words;
+pub use wording::{shared_words, without_place};

@@ -193,7 +193,7 @@ pub(super) fn is_topology_news(err: &RedisError) -> bool {
 }
 
 /// The error of a script as servers give it since Redis 7. Before, what went wrong stood behind the name of the script and the
-/// line in it, so that every error was an `ERR`.
+/// line in it, so that every error was an `ERR`; and the line was one less, for these servers get a script without its first.
 pub(super) fn unwrapped(err: RedisError) -> RedisError {
     let answer =
         err.code().zip(err.detail()).and_then(|(code, detail)| answer_since_redis_7(&format!("{code} {detail}")));
@@ -207,10 +207,13 @@ fn answer_since_redis_7(told: &str) -> Option<String> {
         Some(raised) => {
             let (sha1, rest) = raised.split_once("): @user_script:")?;
             let (line, text) = rest.split_once(": ")?;
-            (refusal(text).unwrap_or(text), format!(" script: {sha1}, on @user_script:{line}."))
+            let true_line = line.parse::<u32>().ok()? + 1;
+            let text = refusal(text).unwrap_or(text);
+            let text = text.replace(&format!("user_script:{line}:"), &format!("user_script:{true_line}:"));
+            (text, format!(" script: {sha1}, on @user_script:{true_line}."))
         }
         // Caught by the script and handed on.
-        None => (refusal(told)?, String::new()),
+        None => (refusal(told)?.to_owned(), String::new()),
     };
     let is_code = |word: &str| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
     let code = if text.split(' ').next().is_some_and(is_code) { "" } else { "ERR " };
@@ -236,14 +239,14 @@ mod tests {
         for (redis_6, redis_7) in [
             ("12: WRONGTYPE Operation against a key", "WRONGTYPE Operation against a key"),
             ("12: ERR value is not an integer", "ERR value is not an integer"),
-            ("12: user_script:12: attempt to index local 'x'", "ERR user_script:12: attempt to index local 'x'"),
+            ("12: user_script:12: attempt to index local 'x'", "ERR user_script:13: attempt to index local 'x'"),
             ("12: @user_script: 12: -OOM command not allowed", "OOM command not allowed"),
             ("12: @user_script: 12: -READONLY You can't write", "READONLY You can't write"),
             ("12: @user_script: 12: -NOREPLICAS Not enough", "NOREPLICAS Not enough"),
             ("12: @user_script: 12: The user can't run this", "ERR The user can't run this"),
         ] {
             let given = unwrapped(of_server(&format!("{wrapped}{redis_6}")));
-            let expected = of_server(&format!("{redis_7} script: 9e8ca2f8, on @user_script:12."));
+            let expected = of_server(&format!("{redis_7} script: 9e8ca2f8, on @user_script:13."));
             assert_eq!(
                 (given.kind(), given.code(), given.detail()),
                 (expected.kind(), expected.code(), expected.detail())
