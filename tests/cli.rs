@@ -50,7 +50,8 @@ impl Run {
 
 fn program() -> Command {
     let mut program = cargo_bin_cmd!("costguard");
-    for name in ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_KEY_PREFIX"] {
+    let redis = ["REDIS_URL", "REDIS_HOST", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_KEY_PREFIX"];
+    for name in redis.iter().chain(&["COSTGUARD_URL", "COSTGUARD_ROOT"]) {
         program.env_remove(name);
     }
     program
@@ -270,10 +271,27 @@ fn amounts_are_exact_and_an_id_charges_once() {
 
 #[test]
 fn a_time_and_the_plain_layout_name_the_key_that_is_charged() {
-    let at = ["charge", "--scope", "user=plain:1", "--per", "day", "--cost", "0.5", "--plain", "--at", "2024-02-29"];
-    on_server(&at).ok();
-    let stored: String = connection(&server_url()).get(format!("{}cost:plain%3A1:2024-02-29", prefix())).unwrap();
-    assert_eq!(stored, "500000000");
+    let at = ["charge", "--scope", "user=plain:1", "--per", "day", "--plain", "--at", "2024-02-29"];
+    on_server(&[&at[..], &["--amount", "tokens=5"]].concat()).ok();
+    let stored: String = connection(&server_url()).get(format!("{}tokens:plain%3A1:2024-02-29", prefix())).unwrap();
+    assert_eq!(stored, "5");
+    // The daily guard counts cents there.
+    on_server(&[&at[..], &["--cost", "0.5"]].concat()).failed(1, "in what is cost counted under this plain key?");
+}
+
+#[test]
+fn the_root_comes_from_the_environment_and_a_global_limit_needs_one_that_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policy.toml");
+    fs::write(&path, "[[limit]]\nscope = 'global'\nmeter = 'cost'\nlimit = '1.00'\nper = 'day'\n").unwrap();
+    let ask = ["charge", "--policy", path.to_str().unwrap(), "--scope", "user=gloria", "--cost", "0.5", "--json"];
+    on_server(&ask).failed(1, "say which, --root ID or $COSTGUARD_ROOT");
+    let at_server = ["--url", &server_url(), "--prefix", prefix()];
+    let charged = finish(program().args(ask).args(at_server).env("COSTGUARD_ROOT", "everybody")).json();
+    assert_eq!((&charged["root"], &charged["limits"][0]["used"]), (&json!("everybody"), &json!(500_000_000)));
+    let block = ["block", "user:gloria", "--for", "1h", "--json"];
+    let blocked = finish(program().args(block).args(at_server).env("COSTGUARD_ROOT", "everybody")).json();
+    assert_eq!((&blocked["root"], &blocked["outcome"]), (&json!("everybody"), &json!("blocked")));
 }
 
 #[test]
@@ -477,8 +495,9 @@ fn a_limit_is_set_shown_and_cleared_and_decides_meanwhile() {
         assert_eq!(run.code, code, "{}", run.out);
     };
     ask(3);
+    let under = |args: &[&str]| on_server(&[args, &["--root", "rita"]].concat());
     let set = ["limit", "set", "user:rita", "cost", "100.00", "--per", "day", "--for", "8h"];
-    let text = on_server(&set).ok();
+    let text = under(&set).ok();
     assert!(
         text.contains("user:rita has 100.00 of cost per day") && text.contains("cost per day at most 100.00"),
         "{text}"
@@ -486,31 +505,33 @@ fn a_limit_is_set_shown_and_cleared_and_decides_meanwhile() {
     ask(0);
     let charge = ["charge", "--policy", policy, "--scope", "user=rita", "--cost", "1", "--json"];
     assert_eq!(on_server(&charge).json()["limits"][0]["limit"], json!(100_000_000_000_i64));
-    let shown = on_server(&["limit", "show", "user:rita", "--json"]).json();
+    let shown = under(&["limit", "show", "user:rita", "--json"]).json();
     let rule = &shown["rules"][0];
     assert_eq!((&rule["scope"], &rule["limit"]), (&json!("user:rita"), &json!(100_000_000_000_i64)));
-    assert_eq!(on_server(&["limit", "show", "user:sam", "--root", "rita", "--json"]).json()["rules"], json!([]));
-    let text = on_server(&["limit", "clear", "user:rita", "cost", "--per", "day"]).ok();
+    assert_eq!(under(&["limit", "show", "user:sam", "--json"]).json()["rules"], json!([]));
+    let text = under(&["limit", "clear", "user:rita", "cost", "--per", "day"]).ok();
     assert!(text.contains("has what policies say") && text.contains("no rules are in force"), "{text}");
     ask(3);
 
-    on_server(&["limit", "set", "user:sam", "cost", "7", "--per", "day", "--root", "rita"]).ok();
-    let text = on_server(&["limit", "clear", "user:rita", "cost", "--per", "day"]).ok();
+    under(&["limit", "set", "user:sam", "cost", "7", "--per", "day"]).ok();
+    let text = under(&["limit", "clear", "user:rita", "cost", "--per", "day"]).ok();
     assert!(
         text.starts_with("user:rita had no other limit of cost per day; what is in force under this root, on redis://")
             && text.contains("user:sam   cost per day at most 7"),
         "{text}"
     );
-    let text = on_server(&["unblock", "user:rita"]).ok();
+    let text = under(&["unblock", "user:rita"]).ok();
     assert!(text.starts_with("user:rita was not blocked; ") && text.contains("user:sam"), "{text}");
-    assert_eq!(on_server(&["unblock", "user:rita", "--json"]).json()["outcome"], "nothing");
+    assert_eq!(under(&["unblock", "user:rita", "--json"]).json()["outcome"], "nothing");
 
-    let past = on_server(&["limit", "set", "user:rita", "cost", "1", "--per", "day", "--until", "2020-01-01"]);
+    let past = under(&["limit", "set", "user:rita", "cost", "1", "--per", "day", "--until", "2020-01-01"]);
     past.failed(1, "--until 2020-01-01 00:00:00 is over");
-    on_server(&["limit", "set", "user:rita", "cost", "1e3", "--per", "day"]).failed(1, "not an amount of money");
-    on_server(&["limit", "set", "user:rita", "cost", "-1", "--per", "day"]).failed(2, "a limit is 0 or more");
+    under(&["limit", "set", "user:rita", "cost", "1e3", "--per", "day"]).failed(1, "not an amount of money");
+    under(&["limit", "set", "user:rita", "cost", "-1", "--per", "day"]).failed(2, "a limit is 0 or more");
     on_server(&["limit", "set", "rita", "cost", "1", "--per", "day"]).failed(2, "expected KIND:ID like user:alice");
-    on_server(&["limit", "set", "global", "cost", "1", "--per", "day"]).failed(1, "Give --root ID");
+    for args in [&["limit", "set", "user:rita", "cost", "1", "--per", "day"][..], &["limit", "show"]] {
+        on_server(args).failed(1, "Give --root ID or set COSTGUARD_ROOT");
+    }
 }
 
 #[test]
@@ -520,10 +541,12 @@ fn a_block_refuses_until_it_is_lifted() {
         assert_eq!(run.code, code, "{}", run.out);
     };
     ask(0);
+    let under = |args: &[&str]| on_server(&[args, &["--root", "mal lory"]].concat());
     on_server(&["block", "user:mal lory"]).failed(1, "for how long?");
     on_server(&["block", "user:mal lory", "--for", "1h", "--until", "2040-01-01"]).failed(2, "cannot be used with");
     on_server(&["block", "user:mal lory", "--for", "soon"]).failed(2, "expected a duration like 90s");
-    let text = on_server(&["block", "user:mal lory", "--for", "1h"]).ok();
+    on_server(&["block", "user:mal lory", "--for", "1h"]).failed(1, "Give --root ID or set COSTGUARD_ROOT");
+    let text = under(&["block", "user:mal lory", "--for", "1h"]).ok();
     assert!(text.contains("is blocked") && text.contains("1 h"), "{text}");
     ask(3);
     let until = |args: &[&str]| {
@@ -547,7 +570,7 @@ fn a_block_refuses_until_it_is_lifted() {
         on_server(&["peek", "--per", "day", "--scope", "user=lory", "--root", "mal lory", "--json"]).json()["blocked"],
         json!([])
     );
-    assert_eq!(on_server(&["unblock", "user:mal lory", "--json"]).json()["outcome"], "unblocked");
+    assert_eq!(under(&["unblock", "user:mal lory", "--json"]).json()["outcome"], "unblocked");
     ask(0);
 }
 

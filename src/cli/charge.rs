@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::ensure;
-use costguard::{Decision, Denial, LimitState, Policy};
+use costguard::{Decision, Denial, LimitState, Meter, Policy};
 use serde::Serialize;
 
 use super::amounts::{AmountArgs, amounts, check};
@@ -47,8 +47,8 @@ With --json `refused_by` holds the places in `limits` of those that refuse, asce
 When the answer cannot be printed, standard error says so, and the exit code is still that of what was done.
 
 Examples:
-  costguard charge --url redis://localhost:6379 --policy policy.toml --scope user=alice --cost 0.12 --admit
-  costguard charge --scope user=alice --per day --amount tokens=500 --id call-4711     with $COSTGUARD_URL set";
+  costguard charge --url redis://localhost:6379 --root acme --policy policy.toml --scope user=alice --cost 0.12 --admit
+  costguard charge --scope user=alice --per day --amount tokens=500 --id call-4711     with $COSTGUARD_URL and $COSTGUARD_ROOT set";
 
 /// What came out. `retry_after_ms` is null where waiting does not help.
 #[derive(Default, Serialize)]
@@ -78,6 +78,11 @@ pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
     let given = args.amounts.given()?;
     ensure!(!(given.is_empty() && target.counts_freely()), "how much? Give --cost 0.12, or --amount tokens=500");
     let meters: Vec<_> = given.iter().map(|given| given.meter.clone()).collect();
+    ensure!(
+        !(target.is_bare() && meters.contains(&Meter::COST)),
+        "in what is cost counted under this plain key? Others count it in units of their own there, as the daily guard does in \
+         cents; give --policy FILE for a limit in dollars, which counts in billionths"
+    );
     let subject = target.whose.subject()?;
     let policy = target.policy(&meters)?;
     let counted: Vec<_> = policy.limits().iter().map(|limit| limit.counter().meter()).collect();

@@ -27,8 +27,8 @@ pub(crate) struct HoldsArgs {
 const EXAMPLES: &str = "\
 Examples:
   costguard holds --url redis://localhost:6379 --root acme
-  costguard holds --scope user=alice --json     with $COSTGUARD_URL set
-  costguard hold release 0198f2c4 --root acme   to give the room of one back";
+  costguard holds --json                        with $COSTGUARD_URL and $COSTGUARD_ROOT set
+  costguard hold release ID --root acme         to give the room of one back";
 
 #[derive(Serialize)]
 struct Json<'a> {

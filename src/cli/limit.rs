@@ -1,7 +1,6 @@
 //! `costguard limit`: other limits than policies say, for one scope and for a time.
 
 use clap::Subcommand;
-use costguard::model::GLOBAL;
 use costguard::ops::RuleKind;
 use costguard::{Counter, Meter, Subject, Window};
 
@@ -117,7 +116,7 @@ pub(crate) async fn run(args: LimitArgs) -> anyhow::Result<()> {
 }
 
 async fn show(scope: Option<ScopeArg>, under: &RootArgs) -> anyhow::Result<()> {
-    let root = under.root_of(scope.iter().filter(|scope| scope.kind != GLOBAL))?;
+    let root = under.root_of_rule()?;
     let guard = under.guard().await?;
     let subject = scope.as_ref().map_or_else(|| Subject::new(root), |scope| subject_with(root, scope));
     let mut rules = under.rules(&guard, &subject).await?;

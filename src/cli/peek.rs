@@ -20,7 +20,7 @@ pub(crate) struct PeekArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  costguard peek --url redis://localhost:6379 --policy policy.toml --scope user=alice
+  costguard peek --url redis://localhost:6379 --root acme --policy policy.toml --scope user=alice
   costguard peek --scope org=acme --per month --at 2026-01-15     with $COSTGUARD_URL set";
 
 #[derive(Serialize)]

@@ -93,12 +93,8 @@ impl RuleArgs {
         &self.scope.kind
     }
 
-    fn root(&self) -> anyhow::Result<&str> {
-        self.under.root_of(std::slice::from_ref(&self.scope).iter().filter(|scope| scope.kind != GLOBAL))
-    }
-
     pub(crate) fn subject(&self) -> anyhow::Result<Subject> {
-        Ok(subject_with(self.root()?, &self.scope))
+        Ok(subject_with(self.under.root_of_rule()?, &self.scope))
     }
 
     /// The rules that are in force under the root.
@@ -115,7 +111,14 @@ impl RuleArgs {
     /// Says that there was nothing to take away, and what is in force under the root.
     pub(crate) async fn report_nothing(&self, guard: &CostGuard, words: &str) -> anyhow::Result<()> {
         let rules = self.in_force(guard).await?;
-        list(guard, &self.under, self.root()?, "nothing", &format!("{} {words}", self.scope_text()), &rules)
+        list(
+            guard,
+            &self.under,
+            self.under.root_of_rule()?,
+            "nothing",
+            &format!("{} {words}", self.scope_text()),
+            &rules,
+        )
     }
 
     /// Says what was done, and what is in force for this scope now.
@@ -127,7 +130,7 @@ impl RuleArgs {
 
     async fn show(&self, guard: &CostGuard, done: &str, words: &str) -> anyhow::Result<()> {
         let own = of_scope(self.in_force(guard).await?, &self.subject()?, &self.scope)?;
-        list(guard, &self.under, self.root()?, done, &format!("{} {words}", self.scope_text()), &own)
+        list(guard, &self.under, self.under.root_of_rule()?, done, &format!("{} {words}", self.scope_text()), &own)
     }
 
     fn scope_text(&self) -> String {

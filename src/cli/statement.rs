@@ -24,7 +24,7 @@ pub(crate) struct StatementArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  costguard statement --url redis://localhost:6379 --policy policy.toml --scope user=alice
+  costguard statement --url redis://localhost:6379 --root acme --policy policy.toml --scope user=alice
   costguard statement --scope org=acme --per month     with $COSTGUARD_URL set";
 
 #[derive(Serialize)]

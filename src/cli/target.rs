@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{anyhow, bail, ensure};
@@ -17,6 +18,10 @@ use super::time::{parse_time_ms, people_time};
 
 /// What names a server when `--url` does not, in this order.
 const SERVER_VARIABLES: [&str; 3] = ["COSTGUARD_URL", "REDIS_URL", "REDIS_HOST"];
+
+/// The root where `--root` does not name one.
+static ROOT: LazyLock<Option<String>> =
+    LazyLock::new(|| std::env::var("COSTGUARD_ROOT").ok().filter(|root| !root.is_empty()));
 
 /// Which server.
 #[derive(Debug, clap::Args)]
@@ -70,8 +75,8 @@ pub(crate) struct RootArgs {
     #[command(flatten)]
     server: ServerArgs,
 
-    /// The hash tag of every key; budgets are kept per root [default: the id of the org, else of the user, else of the
-    /// only scope]
+    /// The hash tag of every key, as the service that counts has set it; budgets are kept per root [default: $COSTGUARD_ROOT;
+    /// to charge and to look also the id of the org, else of the user, else of the only scope]
     #[arg(long, value_name = "ID")]
     root: Option<String>,
 
@@ -149,6 +154,10 @@ impl TargetArgs {
                 kind == GLOBAL || self.whose.scopes.iter().any(|scope| scope.kind == kind),
                 "the policy limits per {kind}: say which, --scope {kind}=ID"
             );
+            ensure!(
+                kind != GLOBAL || self.whose.plain || self.whose.under.named_root().is_some(),
+                "the policy limits global, which is all that is under one root: say which, --root ID or $COSTGUARD_ROOT"
+            );
         }
         Ok(policy)
     }
@@ -179,9 +188,14 @@ impl TargetArgs {
     ) -> Vec<Standing<'a>> {
         let mut standings = Standing::all(states, policy);
         for standing in &mut standings {
-            standing.is_bare = self.whose.plain && self.policy.is_none();
+            standing.is_bare = self.is_bare();
         }
         standings
+    }
+
+    /// Whether nobody says in what the counters count.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.whose.plain && self.policy.is_none()
     }
 
     /// Whether it is the amounts that say what is counted: there is neither a policy nor a meter.
@@ -191,13 +205,28 @@ impl TargetArgs {
 }
 
 impl RootArgs {
+    /// The root that is named, by option or variable.
+    fn named_root(&self) -> Option<&str> {
+        self.root.as_deref().or(ROOT.as_deref())
+    }
+
+    /// The root of a rule: one under another root would be obeyed by nobody, and nobody would notice.
+    pub(crate) fn root_of_rule(&self) -> anyhow::Result<&str> {
+        self.named_root().ok_or_else(|| {
+            anyhow!(
+                "which root? Give --root ID or set COSTGUARD_ROOT, as the service has it (`Subject::new`): under another a \
+                 rule would have no effect"
+            )
+        })
+    }
+
     /// The root of the keys of these scopes.
     pub(crate) fn root_of<'a>(
         &'a self,
         scopes: impl IntoIterator<Item = &'a ScopeArg, IntoIter: Clone>,
     ) -> anyhow::Result<&'a str> {
         let scopes = scopes.into_iter().map(|scope| (scope.kind.as_str(), scope.id.as_str()));
-        let root = self.root.as_deref().or_else(|| default_root(scopes));
+        let root = self.named_root().or_else(|| default_root(scopes));
         root.ok_or_else(|| {
             anyhow!("which root? Give --root ID: there is neither an org nor a user nor a single other scope")
         })

@@ -77,7 +77,7 @@ fn names_do_not_steer_a_terminal() {
     assert!(text.contains(&format!("user:{told} cost per day ")), "{text}");
     let json = on_server(&["peek", "--per", "day", "--scope", &format!("user={tricky}"), "--json"]);
     assert!(json.json()["root"] == tricky && !json.out.contains(['\u{1b}', '\u{9b}']), "{}", json.out);
-    let blocked = on_server(&["block", &format!("user:{tricky}"), "--for", "1h"]).ok();
+    let blocked = on_server(&["block", &format!("user:{tricky}"), "--for", "1h", "--root", tricky]).ok();
     assert!(blocked.contains(&format!("user:{told}   blocked ")), "{blocked}");
     let top = on_server(&["top", "--once"]).ok();
     assert!(top.contains(&format!("user:{told} under {told} is blocked")) && !top.contains('\u{1b}'), "{top}");

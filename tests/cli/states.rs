@@ -102,7 +102,9 @@ fn what_a_plain_key_holds_is_shown_as_it_is_stored_unless_a_policy_says_what_it_
         let policy = policy_of(folder.path(), OVERDRAFT);
         assert!(look(&["--policy", &policy]).contains(" 0.00000752 "), "{}", look(&["--policy", &policy]));
     }
-    on_server(&["charge", "--plain", "--scope", "user=top-plain", "--per", "total", "--cost", "0.5"]).ok();
+    let folder = tempfile::tempdir().unwrap();
+    let policy = policy_of(folder.path(), OVERDRAFT);
+    on_server(&["charge", "--plain", "--scope", "user=top-plain", "--policy", &policy, "--cost", "0.5"]).ok();
     let shown = on_server(&["top", "--once", "--filter", "top-plain"]).ok();
     assert!(shown.contains("500000000"), "{shown}");
 }
