@@ -8,7 +8,7 @@
 -- REPLY   RULED now_s
 -- REPLY   REPLAY reply
 -- ERRORS  CONFLICT CORRUPT INVALID OVERFLOW
--- COST    TIME, one MGET, when granted an INCRBY a counter and a SET a rate; an HGET where holds make a limit bind, an HGETALL when some have ended; with an id a SET
+-- COST    TIME, one MGET, when granted an INCRBY a counter and a SET a rate; two HGET where holds make a limit bind, an HGETALL when some have ended; with an id a SET
 
 -- `counters` has one letter a counter, 'ccc', and `expiries` one word (see lib/lives); windows are named only where there is
 -- one. The limit is empty for a counter that only counts, and '+75' for one that only says when it would refuse, in `shadowed`.

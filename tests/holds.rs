@@ -3,6 +3,8 @@
 // What cannot be set up should stop the test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "holds/dropped.rs"]
+mod dropped;
 #[path = "holds/growth.rs"]
 mod growth;
 #[path = "holds/joint.rs"]
@@ -196,6 +198,23 @@ async fn a_denial_changes_nothing_and_says_when_holds_free_enough() {
 }
 
 #[tokio::test]
+async fn a_denial_says_when_holds_expire_that_are_open_still() {
+    for guard in guards("settled-next").await {
+        let (policy, alice) = (daily("100"), alice());
+        let reserve = |amount: &str, ttl: u64| {
+            guard.reserve(&policy, &alice, usd(amount)).ttl(Duration::from_secs(ttl)).at(noon())
+        };
+        let mut short = granted(reserve("60", 10).await.unwrap());
+        granted(reserve("40", 600).await.unwrap()).forget();
+        short.settle(usd("60")).await.unwrap();
+        for _ in 0..2 {
+            let wait = denied(reserve("1", 10).await.unwrap()).retry_after.unwrap();
+            assert!(wait >= Duration::from_secs(600) && wait <= Duration::from_secs(675), "{wait:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_same_id_is_the_same_hold_and_another_amount_a_conflict() {
     for guard in guards("id").await {
         let (policy, alice) = (daily("100"), alice());
@@ -311,35 +330,6 @@ async fn all_that_is_left_can_be_reserved_and_then_nothing() {
         let denial = denied(guard.reserve(&policy, &alice, Estimate::remaining()).at(noon()).await.unwrap());
         assert_eq!(denial.refused_by, [1]);
         hold.forget();
-    }
-}
-
-#[tokio::test]
-async fn a_dropped_hold_settles_what_was_observed_or_is_released() {
-    for guard in guards("drop").await {
-        let (policy, alice) = (daily("100"), alice());
-        let mut hold = granted(guard.reserve(&policy, &alice, usd("40")).at(noon()).await.unwrap());
-        hold.observe(usd("7"));
-        drop(hold);
-        drop(granted(guard.reserve(&policy, &alice, usd("50")).at(noon()).await.unwrap()));
-        assert_eq!(guard.shutdown(Duration::from_secs(10)).await, 0);
-        assert_eq!(stands(&guard, &policy, noon()).await, (7, 0));
-    }
-}
-
-#[tokio::test]
-async fn a_settlement_that_lacks_a_meter_leaves_what_was_observed() {
-    for guard in guards("lacking").await {
-        let alice = alice();
-        let tokens = Limit::new(Counter::new("user", Meter::TOKENS, Window::day()), 1000);
-        let policy = Policy::new([Limit::cost("user", usd("100"), Window::day()), tokens]).unwrap();
-        let both = |dollars: &str| Amounts::cost(usd(dollars)).with(Meter::TOKENS, 10);
-        let mut hold = granted(guard.reserve(&policy, &alice, both("40")).at(noon()).await.unwrap());
-        hold.observe(both("7"));
-        assert_eq!(hold.settle(usd("8")).await.unwrap_err().kind(), ErrorKind::Invalid);
-        drop(hold);
-        assert_eq!(guard.shutdown(Duration::from_secs(10)).await, 0);
-        assert_eq!(stands(&guard, &policy, noon()).await, (7, 0));
     }
 }
 

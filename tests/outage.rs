@@ -10,6 +10,8 @@ mod breaker;
 mod holds;
 #[path = "outage/queue.rs"]
 mod queue;
+#[path = "outage/rates.rs"]
+mod rates;
 #[path = "outage/share.rs"]
 mod share;
 mod support;

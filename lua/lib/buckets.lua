@@ -1,10 +1,13 @@
 -- The holds beside one counter: a hash from a bucket's end in ms to the amount held until then, and the field `next`, before
 -- which no bucket ends. So while nothing has ended one look tells so, however many buckets there are.
+-- Holds that were settled or extended leave a `next` behind whose bucket is gone, which only `exactly` looks for.
 -- Gives the sum of the buckets that have ended, nil when none has; their fields; and when the next one ends, '-1' for never.
 -- Or false and an error.
-local function ended_buckets(key, now, held)
+local function ended_buckets(key, now, held, exactly)
   local next_ms = redis.call('HGET', key, 'next')
-  if next_ms and tonumber(next_ms) and next_ms + 0 > now then return nil, nil, next_ms end
+  if next_ms and tonumber(next_ms) and next_ms + 0 > now and not (exactly and not redis.call('HGET', key, next_ms)) then
+    return nil, nil, next_ms
+  end
   local stored, gone, fields, least_ms = redis.call('HGETALL', key), '0', {}, nil
   for i = 1, #stored, 2 do
     local bucket_ms, amount = tonumber(stored[i]), stored[i + 1]

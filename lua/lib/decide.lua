@@ -70,7 +70,7 @@ for i = 1, count do
   if held and (looks or not fits) then
     -- @include integer
     -- @include buckets
-    local gone, fields, next_ms = ended_buckets(KEYS[holds + i], now_s * 1000 + (us - us % 1000) / 1000, held)
+    local gone, fields, next_ms = ended_buckets(KEYS[holds + i], now_s * 1000 + (us - us % 1000) / 1000, held, not fits)
     if gone == false then return fields end
     local spent = type(after) == 'number' and string.format('%.0f', after) or after
     if not fits then
@@ -101,7 +101,7 @@ if holding and (gaps or ended) then
   for i = 1, count do
     local holds_key, sweep = KEYS[holds + i], ended and ended[i]
     texts[count + i] = texts[count + i] or '0'
-    -- Holds that were settled or extended leave a `next` behind that is over: the true one spares the next look.
+    -- The true `next` spares the next look.
     if sweep and (#sweep[2] > 0 or sweep[3] ~= '-1') then call('HSET', holds_key, 'next', sweep[3]) end
     -- Holds that have ended count no more, whatever is decided: what is left of them goes now.
     if sweep and #sweep[2] > 0 then

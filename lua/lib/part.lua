@@ -50,7 +50,7 @@ local function fill(asked)
       end
       if not fits then return nil, redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[2 * count + i] .. ' does not hold what a rate is kept in') end
       local used = parts and (parts + -parts % span_us) / span_us or string.match(said, '^%d+')
-      at_most(string.format('%.0f', most - used))
+      at_most(string.format('%.0f', math.min(most - used, 9e15)))
     end
   end
   if not bound then return nil, redis.error_reply('COSTGUARD_INVALID the amount ' .. asked .. ' needs a limit to be a part of') end

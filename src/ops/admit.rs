@@ -123,6 +123,9 @@ impl Admit<'_> {
         let (mut plan, mut answer) = engine.run(at_ms, |now_ms| self.call(now_ms)).await?;
         if answer.status() == "DENIED" {
             let (denial, now_us) = plan.denial(&mut answer)?;
+            if at_ms.is_none() {
+                engine.learn_time(sent, now_us);
+            }
             if may_remember {
                 engine.remember(&plan, &denial, sent, now_us);
             }
@@ -130,6 +133,9 @@ impl Admit<'_> {
         }
         answer.expect("GRANTED")?;
         let taken_us = answer.now_us()?;
+        if at_ms.is_none() && !answer.replayed {
+            engine.learn_time(sent, taken_us);
+        }
         let (limits, part) = plan.granted(&mut answer, taken_us, false)?;
         if !answer.replayed {
             engine.events.tell(&limits);

@@ -225,6 +225,20 @@ impl Engine {
         }
     }
 
+    /// Sets the clock right where the store answered at a time that was not between the sending of the request and now. Windows
+    /// are checked by the scripts; but rates have none, and what is decided without the store goes by this clock alone.
+    pub(crate) fn learn_time(&self, sent: Sending, store_us: i64) {
+        let (store_ms, offset_ms) = (store_us / 1000, self.offset_ms.load(Ordering::Relaxed));
+        let sent_ms = sent.at.at_ms.saturating_add(offset_ms);
+        let received_ms = self.clock.now_ms().saturating_add(offset_ms);
+        let wrong_by_ms = match store_ms {
+            early if early < sent_ms => early - sent_ms,
+            late if late > received_ms => late - received_ms,
+            _ => return,
+        };
+        self.offset_ms.store(offset_ms.saturating_add(wrong_by_ms), Ordering::Relaxed);
+    }
+
     fn moment(&self) -> Moment {
         Moment { at_ms: self.clock.now_ms(), instant: Instant::now() }
     }

@@ -293,3 +293,24 @@ async fn a_server_that_takes_no_writes_for_now_is_away() {
     set.deliver().await;
     assert_eq!(set.used(&policy).await, 55);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_failed_is_no_charge_when_the_hold_is_dropped() {
+    let set = Setting::new(Outage::Deny).await;
+    let policy = policy(1000);
+    for is_found in [false, true] {
+        let mut hold = reserve(&set, &policy, &format!("found {is_found}"), 60).await;
+        if is_found {
+            let found = set.guard.hold(&alice(), hold.id()).await.unwrap();
+            std::mem::replace(&mut hold, found).forget();
+        }
+        hold.observe(nanos(50));
+        set.cut().await;
+        assert_eq!(hold.release().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        drop(hold);
+        set.proxy.mend();
+        assert_eq!(set.guard.shutdown(LIMIT).await, 0);
+        let state = &set.direct.peek(&policy, &alice()).await.unwrap()[0];
+        assert_eq!((state.used, state.held), (0, 0), "found: {is_found}");
+    }
+}

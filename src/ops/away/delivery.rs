@@ -132,7 +132,7 @@ impl Delivery {
             }
             Self::Release { hold, at_ms } => {
                 let released = match Hold::of_key(engine, hold, *at_ms).await {
-                    Ok(mut hold) => hold.release().await,
+                    Ok(mut hold) => hold.release_now().await,
                     Err(err) => Err(err),
                 };
                 match released {

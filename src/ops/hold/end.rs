@@ -8,8 +8,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::Hold;
 use super::record::Entry;
+use super::{HeldAmount, Hold};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::{Amounts, Decided, Meter};
 use crate::ops::away::{Delivery, LONGEST_PAUSE, pauses};
@@ -78,14 +78,10 @@ impl Settle<'_> {
 
     async fn run(self) -> Result<Settled> {
         let Self { hold, actual, durability } = self;
-        // Whatever comes between, a drop then settles this, also of a hold that was only found.
         hold.observe_end(&actual)?;
-        let had_ended = std::mem::replace(&mut hold.ended, false);
+        let had_ended = hold.begin_end();
         let settled = hold.settle_now(&actual, durability).await;
-        hold.ended = match &settled {
-            Ok(_) => true,
-            Err(err) => had_ended && err.kind() != ErrorKind::Unavailable,
-        };
+        hold.finish_end(had_ended, &settled);
         settled
     }
 }
@@ -101,6 +97,19 @@ impl Hold {
         }
         self.observed = Some(actual.clone());
         Ok(())
+    }
+
+    /// Whatever comes between, a drop then ends it like this, also where it was only found. Gives whether it had ended.
+    fn begin_end(&mut self) -> bool {
+        self.is_shared = false;
+        std::mem::replace(&mut self.ended, false)
+    }
+
+    fn finish_end<T>(&mut self, had_ended: bool, end: &Result<T>) {
+        self.ended = match end {
+            Ok(_) => true,
+            Err(err) => had_ended && err.kind() != ErrorKind::Unavailable,
+        };
     }
 
     /// One attempt to settle, or to leave that to the queue; a drop ends the hold as before.
@@ -176,6 +185,17 @@ fn charged(entry: &Entry, actual: &Amounts) -> Result<i64> {
     }
 }
 
+/// What was observed, completed by what is held, for a settlement takes every meter.
+pub(crate) fn completed(observed: &Amounts, held: &[HeldAmount], id: &str) -> Amounts {
+    held.iter().fold(Amounts::new(), |amounts, held| {
+        let amount = observed.of_or(&held.meter, held.amount).unwrap_or_else(|err| {
+            tracing::error!(hold = id, error = %err, "what was observed cannot be charged; charging what is held");
+            held.amount
+        });
+        amounts.with(held.meter.clone(), amount)
+    })
+}
+
 /// The end of a hold by giving all back, made by [`Hold::release`].
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is awaited"]
@@ -186,20 +206,27 @@ pub struct Release<'a> {
 impl Release<'_> {
     async fn run(self) -> Result<()> {
         let hold = self.hold;
-        match hold.run(release_call).await {
+        hold.observed = None;
+        let had_ended = hold.begin_end();
+        let released = hold.release_now().await;
+        hold.finish_end(had_ended, &released);
+        released
+    }
+}
+
+impl Hold {
+    /// One attempt to release, or to leave that to the queue; a drop ends the hold as before.
+    pub(crate) async fn release_now(&mut self) -> Result<()> {
+        let release = Delivery::Release { hold: self.key.clone(), at_ms: self.at_ms };
+        match self.run(release_call).await {
             Ok(mut answer) => {
                 answer.expect("RELEASED")?;
                 // The store may have it as well: its answer to the reservation could have been lost.
-                let release = Delivery::Release { hold: hold.key.clone(), at_ms: hold.at_ms };
-                hold.bring(|_| Ok(release))?;
+                self.bring(|_| Ok(release))
             }
-            Err(cause) if hold.lent.is_none() => {
-                hold.end_later(Delivery::Release { hold: hold.key.clone(), at_ms: hold.at_ms }, cause)?;
-            }
-            Err(err) => return Err(err),
+            Err(cause) if self.lent.is_none() => self.end_later(release, cause),
+            Err(err) => Err(err),
         }
-        hold.ended = true;
-        Ok(())
     }
 }
 
@@ -244,8 +271,8 @@ impl Left {
     async fn end(&mut self) -> Result<()> {
         match self {
             Self::Hold(hold, Some(observed)) => hold.settle_now(observed, None).await.map(drop),
-            Self::Hold(hold, None) => hold.release().await,
-            Self::Unclaimed { engine, key, at_ms, .. } => Hold::of_key(engine, key, *at_ms).await?.release().await,
+            Self::Hold(hold, None) => hold.release_now().await,
+            Self::Unclaimed { engine, key, at_ms, .. } => Hold::of_key(engine, key, *at_ms).await?.release_now().await,
         }
     }
 
@@ -306,10 +333,25 @@ impl Endings {
     /// Settles what a dropped hold observed, or releases it, for as long as the store knows it.
     pub(super) fn end_in_background(hold: &mut Hold) {
         let (engine, id, key, record) = (hold.engine.clone(), hold.id.clone(), hold.key.clone(), hold.record.clone());
-        let (observed, at_ms, outage, lent) = (hold.observed.take(), hold.at_ms, hold.outage, hold.lent.take());
+        let observed = hold.observed.take().map(|observed| completed(&observed, &record.amounts(), &id));
+        let (at_ms, outage, lent) = (hold.at_ms, hold.outage, hold.lent.take());
         let guard = lent.as_ref().map_or_else(|| engine.clone(), |lent| lent.engine.clone());
-        let (limits, ended) = (std::mem::take(&mut hold.limits), true);
-        let owned = Hold { engine, id, key, record, limits, observed: None, growing: None, at_ms, ended, outage, lent };
+        let (limits, observing, growing, ended, is_shared) =
+            (std::mem::take(&mut hold.limits), None, None, true, false);
+        let owned = Hold {
+            engine,
+            id,
+            key,
+            record,
+            limits,
+            observed: observing,
+            growing,
+            at_ms,
+            ended,
+            is_shared,
+            outage,
+            lent,
+        };
         let ttl = owned.left();
         Self::spawn(guard, Left::Hold(Box::new(owned), observed), ttl);
     }

@@ -49,6 +49,9 @@ const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duratio
 /// A hold that is dropped without an end settles what was [observed](Self::observe), or releases if nothing was, in the
 /// background; [`CostGuard::shutdown`](crate::CostGuard::shutdown) waits for that. Dropped outside a tokio runtime, or with
 /// the process, it expires. Losing it is no loss: [`CostGuard::hold`](crate::CostGuard::hold) finds it by its id.
+///
+/// A handle that a repeat of a reservation gave, under an id of the caller's, is one of several: dropped without having observed
+/// anything it leaves the hold to the others.
 #[must_use = "a hold keeps its amounts from others until it is settled or released; dropped at once it is released"]
 pub struct Hold {
     engine: Arc<Engine>,
@@ -62,6 +65,8 @@ pub struct Hold {
     /// Injected time, for every further step.
     at_ms: Option<i64>,
     ended: bool,
+    /// Whether the hold was there before this handle: whoever has the other one may be about to settle it.
+    is_shared: bool,
     /// What to do when the store is away at its end.
     outage: Outage,
     /// Of a hold that was reserved without the store.
@@ -88,8 +93,8 @@ impl Hold {
         let record = Record::read(answer.rest(), &engine.prefix)?;
         let (engine, key) = (engine.clone(), key.to_owned());
         let (id, limits, outage) = (key.clone(), Vec::new(), Outage::Deny);
-        let (observed, growing) = (None, None);
-        Ok(Self { engine, id, key, record, limits, observed, growing, at_ms, ended: true, outage, lent: None })
+        let (observed, growing, ended, is_shared) = (None, None, true, true);
+        Ok(Self { engine, id, key, record, limits, observed, growing, at_ms, ended, is_shared, outage, lent: None })
     }
 
     /// Who reserved it.
@@ -188,7 +193,8 @@ impl Hold {
         &self.limits
     }
 
-    /// Notes what has been spent so far, in memory only: what a dropped hold is settled with.
+    /// Notes what has been spent so far, in memory only: what a dropped hold is settled with. A meter that is not given is
+    /// settled with what is held of it.
     pub fn observe(&mut self, so_far: impl Into<Amounts>) {
         self.observed = Some(so_far.into());
     }
@@ -205,10 +211,11 @@ impl Hold {
         Settle { hold: self, actual: actual.into(), durability: None }
     }
 
-    /// Gives everything back. Releasing again does nothing.
+    /// Gives everything back, whatever was observed. Releasing again does nothing.
     ///
     /// # Errors
-    /// `HoldEnded` when it was settled; `UnknownHold` when it ended so long ago that it was forgotten.
+    /// `HoldEnded` when it was settled; `UnknownHold` when it ended so long ago that it was forgotten. `Unavailable` when the
+    /// store cannot be reached: it is then released when the hold is dropped, and the same call can be made again.
     pub fn release(&mut self) -> Release<'_> {
         Release { hold: self }
     }
@@ -325,7 +332,8 @@ impl fmt::Debug for Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if !self.ended && self.record.state == HoldState::Open {
+        let is_left = self.is_shared && self.observed.is_none();
+        if !self.ended && !is_left && self.record.state == HoldState::Open {
             Endings::end_in_background(self);
         }
     }

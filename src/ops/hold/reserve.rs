@@ -136,6 +136,11 @@ impl<'a> Reserve<'a> {
         Ok((plan, ScriptCall { script: script::of(Op::Reserve), keys, args, idempotent: true }))
     }
 
+    /// Whether the id is the caller's.
+    fn is_known(&self) -> bool {
+        self.id.is_some() && !self.made_id
+    }
+
     /// The meter of which the store decides the amount.
     fn part(&self) -> Option<(&Meter, Part)> {
         let (meter, bounded) = self.estimate.part()?;
@@ -159,7 +164,7 @@ impl<'a> Reserve<'a> {
         let id = self.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
         let Self { engine, subject, at, ttl, .. } = self;
         // Who gave the id can ask again.
-        let is_claimed = self.id.is_some() && !self.made_id;
+        let is_claimed = self.is_known();
         let mut unclaimed = Unclaimed { engine, subject, id: &id, at, ttl, is_claimed };
         let decided = match Away::of(self.engine, self.outage) {
             None => self.decide(&id).await,
@@ -222,9 +227,15 @@ impl<'a> Reserve<'a> {
             return Ok(Decision::Denied(denial));
         }
         let (plan, mut answer) = engine.run(at_ms, |now_ms| self.call(id, now_ms)).await?;
+        let is_repeat = answer.status() == "HELD";
+        // An id of the crate's is known to nobody else.
+        let is_shared = is_repeat && self.is_known();
         let (line, limits) = match answer.status() {
             "DENIED" => {
                 let (denial, now_us) = plan.denial(&mut answer)?;
+                if at_ms.is_none() {
+                    engine.learn_time(sent, now_us);
+                }
                 if may_remember {
                     engine.remember(&plan, &denial, sent, now_us);
                 }
@@ -237,10 +248,14 @@ impl<'a> Reserve<'a> {
             _ => self.granted(plan, &mut answer)?,
         };
         let record = Record::read(&line, &self.engine.prefix)?;
+        if at_ms.is_none() && !is_repeat {
+            engine.learn_time(sent, record.reserved_us);
+        }
         let (engine, key) = (self.engine.clone(), self.subject.hold_key(&self.engine.prefix, id)?);
         let (id, ended, outage, lent) = (id.to_owned(), false, Outage::Deny, None);
         let (observed, growing) = (None, None);
-        Ok(Decision::Granted(Hold { engine, id, key, record, limits, observed, growing, at_ms, ended, outage, lent }))
+        let hold = Hold { engine, id, key, record, limits, observed, growing, at_ms, ended, is_shared, outage, lent };
+        Ok(Decision::Granted(hold))
     }
 
     /// Reads `GRANTED now_s us bucket_ms part shadowed (state)... used... [held...]`, and gives the record that was stored.

@@ -16,9 +16,11 @@ const TOTAL_TTL_MS: i64 = 400 * 86_400_000;
 /// How long what counts open holds lives after a hold came to a new bucket: twice the longest TTL of a hold.
 const OPEN_TTL_MS: i64 = 60 * 86_400_000;
 
-/// More than any sliding window has to keep, and the parts that the bucket of a rate counts in at most (`lua/lib/rate.lua`).
+/// More than any sliding window has to keep.
 const MOST_IN_WINDOW: &str = "1000000000000000";
-const MOST_PARTS: i64 = 9_000_000_000_000_000;
+
+/// A burst that no bucket comes to, whenever it is asked.
+const BEYOND_ANY_BURST: &str = "1e99";
 
 /// The limits of one request, in the policy's order. The scripts take the counters first, then rates, then marks of warnings.
 #[derive(Debug)]
@@ -144,8 +146,9 @@ impl Plan {
     /// A limit as the scripts read it. One that is lifted keeps what its state is reckoned by.
     fn limit_text(&self, limit: &Limit) -> String {
         match limit.counter().window().per() {
-            Per::Rate(_) => limit_text(limit),
             _ if !self.lifted || limit.limit().is_none() => limit_text(limit),
+            // One of nothing is reckoned as one of one.
+            Per::Rate(_) => limit.limit().map_or(1, |most| most.max(1)).to_string(),
             Per::Sliding(_) | Per::Log(_) => MOST_IN_WINDOW.to_owned(),
             _ => i64::MAX.to_string(),
         }
@@ -154,7 +157,7 @@ impl Plan {
     fn span_and_how(&self, limit: &Limit) -> [String; 2] {
         let [span_us, how] = span_and_how(limit);
         match limit.counter().window().per() {
-            Per::Rate(period) if self.lifted => [span_us, (MOST_PARTS / period.us().max(1)).to_string()],
+            Per::Rate(_) if self.lifted => [span_us, BEYOND_ANY_BURST.to_owned()],
             _ => [span_us, how],
         }
     }
