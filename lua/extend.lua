@@ -19,7 +19,7 @@ if record ~= known or not find(record, '^open ') then
   -- @include record
   return not_as_known(hold, record, 'extend')
 end
-if not find(record_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID record_ttl_ms') end
+if not find(record_ttl_ms, '^[1-9]%d*$') or #record_ttl_ms > 15 then return redis.error_reply('COSTGUARD_INVALID record_ttl_ms') end
 local head, from_s, from_us, was_ttl_ms, was_bucket_ms, tail = string.match(record, '^(open %S+ (%d+) (%d+)) (%d+) (%d+) (.*)$')
 local from_ms = from_s * 1000 + (from_us - from_us % 1000) / 1000
 local now = now_ms ~= '' and now_ms + 0
@@ -45,7 +45,7 @@ for i = 1, count do
   -- Its part was lost with an evicted key, and others have come to the same bucket since.
   local left = wide_add(kept, '-' .. ARGV[5 + i], '')
   if not left or find(left, '^-[1-9]') then return redis.error_reply('COSTGUARD_EXPIRED this hold was lost with an evicted key; reserve anew') end
-  if later and not wide_add(later, ARGV[5 + i], '') then
+  if later and bucket_ms ~= was_bucket_ms and not wide_add(later, ARGV[5 + i], '') then
     return redis.error_reply('COSTGUARD_CORRUPT ' .. KEYS[1 + i] .. ' would hold more than 64 bits')
   end
 end

@@ -22,7 +22,7 @@ if record ~= known or not find(record, '^open ') then
   -- @include record
   return not_as_known(hold, record, 'grow')
 end
-if not find(record_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID record_ttl_ms') end
+if not find(record_ttl_ms, '^[1-9]%d*$') or #record_ttl_ms > 15 then return redis.error_reply('COSTGUARD_INVALID record_ttl_ms') end
 if #nonce ~= 32 or find(nonce, '%X') then return redis.error_reply('COSTGUARD_INVALID nonce') end
 local step, from_s, from_us, ttl_ms, bucket_ms, fingerprint = string.match(record, '^open (%S+) (%d+) (%d+) (%d+) (%d+) (%S+) ')
 -- @include now
@@ -31,10 +31,8 @@ for i = 1, count do
   local kept = call('HGET', KEYS[holds + i], bucket_ms)
   if not kept then
     -- A bucket that came to nothing is taken away, also from under a hold of nothing.
-    local place = 0
-    for held in string.gmatch(string.match(record, '^open %S+ %d+ %d+ %d+ %d+ %S+ %S+(.*)$'), ' %S+ (%S+) %S+') do
-      place = place + 1
-      if place == i and held == '0' then kept = '0' end
+    for counter, held in string.gmatch(string.match(record, '^open %S+ %d+ %d+ %d+ %d+ %S+ %S+(.*)$'), ' (%S+) (%S+) %S+') do
+      if counter == KEYS[i] and held == '0' then kept = '0' end
     end
   end
   if not kept then return redis.error_reply('COSTGUARD_EXPIRED this hold has expired; reserve anew') end
@@ -52,7 +50,7 @@ for i = 1, count do
   if call('HINCRBY', KEYS[holds + i], bucket_ms, amount) == amount + 0 then
     if call('PTTL', KEYS[holds + i]) == -1 then call('PEXPIRE', KEYS[holds + i], record_ttl_ms) end
     local next_ms = tonumber(call('HGET', KEYS[holds + i], 'next') or '')
-    if not next_ms or next_ms > bucket_ms + 0 then call('HSET', KEYS[holds + i], 'next', bucket_ms) end
+    if not next_ms or next_ms > bucket_ms + 0 or next_ms == -1 then call('HSET', KEYS[holds + i], 'next', bucket_ms) end
   end
 end
 if states > 0 then

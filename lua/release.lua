@@ -19,7 +19,7 @@ if record ~= known or not string.find(record, '^open ') then
   -- @include record
   return not_as_known(hold, record, 'release')
 end
-if not string.find(receipt_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID receipt_ttl_ms') end
+if not string.find(receipt_ttl_ms, '^[1-9]%d*$') or #receipt_ttl_ms > 15 then return redis.error_reply('COSTGUARD_INVALID receipt_ttl_ms') end
 local states, made
 if #ARGV > 4 + count then
   -- @include correct

@@ -24,7 +24,7 @@ if record ~= known or not find(record, '^open ') then
   -- @include record
   return not_as_known(hold, record, as)
 end
-if not find(as, '^%d[%d,]*$') or not find(receipt_ttl_ms, '^[1-9]%d*$') then return redis.error_reply('COSTGUARD_INVALID as or receipt_ttl_ms') end
+if not find(as, '^%d[%d,]*$') or not find(receipt_ttl_ms, '^[1-9]%d*$') or #receipt_ttl_ms > 15 then return redis.error_reply('COSTGUARD_INVALID as or receipt_ttl_ms') end
 -- @include now
 local states, states_made
 if #ARGV > 7 + 2 * count then

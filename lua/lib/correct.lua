@@ -1,7 +1,7 @@
 -- Corrections of rates: what was taken at `at_us` turns out to be more (a positive change) or less. Gives what the states
 -- become, a text and a TTL in ms each, or nil and an error; nothing is written yet. `keys` and `args` are the places before
--- the first state in KEYS and its (change, limit, span_us, how) in ARGV, where `how` of a bucket is how full it was then, if
--- that is known, and its burst otherwise.
+-- the first state in KEYS and its (change, limit, span_us, how) in ARGV, where `how` of a bucket is '=PARTS', how full it was
+-- then, if that is known, and its burst otherwise.
 local function corrected(states, keys, args, now_us, at_us)
   local made = {}
   for i = 1, states do
@@ -17,7 +17,8 @@ local function corrected(states, keys, args, now_us, at_us)
       fits, _, after, keep_ms = log(text, now_us, change + 0, limit + 0, span_us + 0, true, at_us)
     else
       -- @include rate
-      fits, _, after, keep_ms = rate(text, now_us, change + 0, limit + 0, span_us, how, true, at_us)
+      local filled = string.match(how, '^=(%d+)$')
+      fits, _, after, keep_ms = rate(text, now_us, change + 0, limit + 0, span_us, filled and '' or how, true, at_us, filled)
     end
     if not fits then return nil, redis.error_reply('COSTGUARD_CORRUPT ' .. key .. ' does not hold what a rate is kept in') end
     made[i] = { after, keep_ms }

@@ -6,7 +6,11 @@ local function expire(key, expiry, first, now_ms)
   if string.byte(expiry) == 43 then
     redis.call('PEXPIRE', key, string.format('%.0f', expiry))
   elseif first or redis.call('PTTL', key) == -1 then
-    local past_ms = now_ms ~= '' and math.max(redis.call('TIME')[1] * 1000 - now_ms, 0) or 0
+    local past_ms = 0
+    if now_ms ~= '' then
+      local time = redis.call('TIME')
+      past_ms = math.max(time[1] * 1000 + math.ceil(time[2] / 1000) - now_ms, 0)
+    end
     redis.call('PEXPIREAT', key, string.format('%.0f', expiry + past_ms))
   end
 end

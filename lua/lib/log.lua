@@ -36,7 +36,7 @@ local function log(text, now_us, amount, limit, span_us, forced, at_us)
   amount = math.min(amount, 100000 - size)
   if amount >= 0 then
     -- What is settled on top of a request that has left the window has left it, too.
-    if at_us + span_us > now_us then
+    if amount > 0 and at_us + span_us > now_us then
       local added = string.rep(string.format('%016d ', at_us), amount)
       text = string.sub(text, 1, 17 * place) .. added .. string.sub(text, 17 * place + 1)
       last_us = math.max(last_us, at_us)

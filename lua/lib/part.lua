@@ -1,9 +1,10 @@
--- A partial amount: '<500' is 500 or what there is, '<' all that there is. Puts the same in the place of every amount that
--- asks for it, and gives it. Where nothing is left it asks for 1, which is refused with the reasons.
+-- A partial amount: '<500' is 500 or what there is, '<' all that there is, for which a limit has to refuse something. Puts the
+-- same in the place of every amount that asks for it, and gives it. Where nothing is left it asks for 1, which is refused with
+-- the reasons.
 local function fill(asked)
   -- @include integer
-  local least, bound = string.sub(asked, 2), false
-  if least == '0' then bound = true end
+  local least = string.sub(asked, 2)
+  local bound = least ~= ''
   local function at_most(left)
     bound = true
     if string.byte(left) == 45 or left == '0' then left = '1' end
@@ -29,7 +30,7 @@ local function fill(asked)
       local spent = wide_add(used, live, '')
       -- A counter below zero has more room than its limit.
       local minus = spent and (string.byte(spent) == 45 and string.sub(spent, 2) or '-' .. spent)
-      at_most(minus and wide_add(limit, minus, '') or '0')
+      at_most(not minus and '0' or wide_add(limit, minus, '') or '9223372036854775807')
     end
   end
   for i = 1, states do

@@ -3,8 +3,9 @@
 -- (text), and `burst` fit in, '' for as many as `limit`. It works in parts, `span` to a request, below 2^53.
 -- Gives whether `amount` fits; the bucket before it, '0' when it is empty; the one after it; for how long that is to be kept,
 -- in ms as text, '0' for not at all; and the parts in it. nil for a corrupt text. With `forced` it always fits, and a negative
--- amount is given back: of what was taken at `at_us`, what can still be in the bucket.
-local function rate(text, now_us, amount, limit, span, burst, forced, at_us)
+-- amount is given back: of what was taken at `at_us`, what can still be in the bucket, of which there were `filled` parts then,
+-- or at most as many as fit in.
+local function rate(text, now_us, amount, limit, span, burst, forced, at_us, filled)
   local span_us, empty_us, rest, said = span + 0, now_us, 0, '0'
   local most = (burst == '' and limit or burst) * span_us
   if limit == 0 then limit, most = 1, 0 end
@@ -18,7 +19,7 @@ local function rate(text, now_us, amount, limit, span, burst, forced, at_us)
     if kept_us + 0 >= now_us then empty_us, rest, said = kept_us + 0, math.min(kept_rest, limit), text end
   end
   local parts, more = (empty_us - now_us) * limit + rest, amount * span_us
-  if at_us and more < 0 then more = -math.min(-more, math.max(most - math.max(now_us - at_us, 0) * limit, 0)) end
+  if at_us and more < 0 then more = -math.min(-more, math.max((filled or most) - math.max(now_us - at_us, 0) * limit, 0)) end
   local fits = forced or parts + more <= most
   -- What an earlier time finds fuller than can be reckoned stays as full.
   local fullest = math.max(parts, 9e15)

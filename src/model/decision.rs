@@ -82,7 +82,11 @@ pub struct LimitState {
     pub burst: Option<i64>,
     /// How far it has gone: what was charged and settled; of a rate what has not leaked or slid out.
     pub used: i64,
-    /// What is held beside that, by holds that are open.
+    /// How full the bucket of a rate (GCRA) is, exactly, where `used` is rounded up to whole requests: in parts, of which a request
+    /// is as many as the rate's period has microseconds. `None` of everything else.
+    pub parts: Option<i64>,
+    /// What is held beside that, by holds that are open. A decision that was granted may count in some that have ended: they
+    /// are looked for where a limit would refuse, and by one request in forty. [`peek`](crate::CostGuard::peek) leaves them out.
     pub held: i64,
     /// When the current window began and when it ends, in milliseconds since the epoch; of a rate now, and when at the latest
     /// nothing of it is left; of a block now, and when it ends.
@@ -129,13 +133,14 @@ impl LimitState {
     pub(crate) fn new(limit: &Limit, scope: Scope, span_ms: (i64, i64), used: i64, held: i64) -> Self {
         let (meter, window) = (limit.counter().meter().clone(), limit.counter().window());
         let burst = matches!(window.per(), Per::Rate(_)).then(|| limit.own_burst().or(limit.limit())).flatten();
-        Self { scope, meter, window, limit: limit.limit(), burst, used, held, span_ms, crossed: None, shadowed: false }
+        let (limit, parts, crossed, shadowed) = (limit.limit(), None, None, false);
+        Self { scope, meter, window, limit, burst, used, parts, held, span_ms, crossed, shadowed }
     }
 
     /// A block of a scope, as one more limit.
     pub(crate) fn block(scope: Scope, span_ms: (i64, i64)) -> Self {
-        let (meter, window, limit) = (Meter::BLOCK, Window::total(), Some(0));
-        Self { scope, meter, window, limit, burst: None, used: 0, held: 0, span_ms, crossed: None, shadowed: false }
+        let (meter, window, limit, burst, parts) = (Meter::BLOCK, Window::total(), Some(0), None, None);
+        Self { scope, meter, window, limit, burst, used: 0, parts, held: 0, span_ms, crossed: None, shadowed: false }
     }
 
     /// How many of a rate may come at once, where that is another number than its limit.

@@ -25,6 +25,11 @@ impl Bucket {
         Self { parts: self.parts + i128::from(amount) * self.span_us, ..self }
     }
 
+    /// How much is in it.
+    pub(crate) fn parts(&self) -> i64 {
+        int(self.parts)
+    }
+
     /// How many requests are in it, rounded up.
     pub(crate) fn used(&self) -> i64 {
         int((self.parts + self.span_us - 1) / self.span_us)

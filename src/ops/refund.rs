@@ -45,7 +45,7 @@ impl Refund<'_> {
             let (granted, [span_us, how]) = (self.granted.get(place), span_and_how(limit));
             // By an override where it was granted by one: the unit of a rate is its limit.
             let by = granted.and_then(|state| state.limit).map_or_else(|| limit_text(limit), |limit| limit.to_string());
-            let how = granted.and_then(|state| filled(Some(limit.counter().window().per()), state)).unwrap_or(how);
+            let how = granted.and_then(filled).unwrap_or(how);
             // A shadow limit that would have refused took nothing.
             let taken = if granted.is_some_and(|state| state.shadowed) { 0 } else { entry.amount };
             args.extend([taken.saturating_neg().to_string(), by, span_us, how]);

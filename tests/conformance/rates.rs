@@ -116,6 +116,7 @@ fn logs() -> Vec<Case> {
     vec![
         case("admit: a log has the time of each request")
             .run(one("1"), "GRANTED 0 60000000 ")
+            .run(one("0").at("4000000000500"), "GRANTED 1 59500000 ")
             .run(one("1").at("4000000001000"), "GRANTED 1 60000000 ")
             .run(one("1").at("4000000002000"), "DENIED 4000000002000 1 2 58000000 ")
             .run(one("3").at("4000000002000"), "DENIED 4000000002000 1 2 -1 ")

@@ -65,6 +65,10 @@ fn refunds() -> Vec<Case> {
             .put("SET", "g", &["4000000003000000", "PX", "60000"])
             .put("SET", "l", &["4000000000000000 ", "PX", "60000"])
             .run(refund(&[], TAKEN).state("g", "-9", "60", SPAN, "").state("l", "-9", "5", SPAN, "log").at(NOW), "OK"),
+        case("refund: of a bucket no more than was in it")
+            .put("SET", "g", &["4000000003000000", "PX", "60000"])
+            .run(refund(&[], "4000000000000000").state("g", "-2", "60", SPAN, "=90000000").at(NOW), "OK")
+            .holds("g", "'4000000001500000'", KEPT),
         case("refund: a sliding window gives back in the minute in which it was taken")
             .put("SET", "s", &["66666666 4 5", "PX", "60000"])
             .run(refund(&[], "3999999950000000").state("s", "-3", "10", SPAN, "sliding").at(NOW), "OK")

@@ -276,6 +276,10 @@ fn rest() -> Vec<Case> {
                 "!COSTGUARD_INVALID the amount < needs a limit to be a part of",
             )
             .holds("a", "'10'", At(END)),
+        case("admit: a counter below zero leaves more than 64 bits")
+            .put("SET", "a", &["-5", "PXAT", END])
+            .run(admit(&[("a", "<500", END, MAX)]).at(NOW), "GRANTED 4000000000 0 500 - -5")
+            .holds("a", "'495'", At(END)),
         case("reserve: a counter below zero leaves more than its limit")
             .put("SET", "a", &["-5", "PXAT", END])
             .run(reserve(&[("a", "<", END, "10")], "f").at(NOW), format!("GRANTED {NOW} {BUCKET} 15 -5"))

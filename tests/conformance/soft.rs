@@ -116,8 +116,14 @@ fn parts() -> Vec<Case> {
         case("admit: a limit in shadow mode makes no part smaller")
             .put("SET", "a", &["5", "PXAT", END])
             .run(admit(&[("a", "<9", END, "+6"), ("b", "<9", END, "8")]).at(NOW), "GRANTED 4000000000 0 8 1 5 0")
+            .run(admit(&[("c", "<9", END, "+6")]).at(NOW), "GRANTED 4000000000 0 9 1 0")
+            .run(
+                admit(&[("c", "<", END, "+6")]).at(NOW),
+                "!COSTGUARD_INVALID the amount < needs a limit to be a part of",
+            )
             .holds("a", "'13'", At(END))
-            .holds("b", "'8'", At(END)),
+            .holds("b", "'8'", At(END))
+            .holds("c", "'9'", At(END)),
         case("charge: is never partial")
             .run(charge(&[("a", "<5", END)]), INVALID_AMOUNT_1)
             .run(charge(&[("a", "5", END)]).state("s", "<5", "6", SPAN, "").at(NOW), INVALID_AMOUNT_2),

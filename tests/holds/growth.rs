@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use costguard::store::embedded::Embedded;
 use costguard::store::{KeysFuture, RunFuture, ScriptCall, Store};
-use costguard::{Amounts, CostGuard, Counter, ErrorKind, Growth, Limit, Meter, Policy, Window};
+use costguard::{Amounts, CostGuard, Counter, ErrorKind, Growth, Limit, Meter, Policy, Subject, Window};
 
 use super::{alice, daily, granted, guards, noon, stands, usd};
 
@@ -97,5 +97,23 @@ async fn a_hold_grows_whatever_stands_at_a_limit_of_which_it_asks_no_more() {
         assert_eq!(refused_by.len(), 1);
         assert!(matches!(hold.grow(Amounts::new().with(Meter::REQUESTS, 1)).await.unwrap(), Growth::Denied { .. }));
         hold.forget();
+    }
+}
+
+#[tokio::test]
+async fn a_hold_of_nothing_grows_wherever_its_limits_stand_in_the_policy() {
+    for guard in guards("grow-order").await {
+        let rate = || Limit::requests("user", 5, Duration::from_secs(60)).unwrap();
+        let cost = || Limit::cost("user", usd("100"), Window::day());
+        for (name, limits) in [("first", [rate(), cost()]), ("last", [cost(), rate()])] {
+            let (policy, alice) = (Policy::new(limits).unwrap(), Subject::new(name).scope("user", "alice"));
+            let reserve = |amount: &str| guard.reserve(&policy, &alice, usd(amount)).at(noon());
+            let mut nothing = granted(reserve("0").await.unwrap());
+            // Its bucket goes with the last hold that had something in it.
+            granted(reserve("5").await.unwrap()).settle(usd("5")).await.unwrap();
+            assert_eq!(nothing.grow(usd("5")).await.unwrap(), Growth::Granted, "the rate comes {name}");
+            assert_eq!(nothing.held(&Meter::COST), usd("5").nanos());
+            nothing.forget();
+        }
     }
 }

@@ -110,8 +110,17 @@ struct Player {
     policy: Policy,
     model: Model,
     now_ms: i64,
-    grants: Vec<Grant>,
-    holds: Vec<(Hold, i64, i64)>,
+    /// With how full the model's bucket was then.
+    grants: Vec<(Grant, i128)>,
+    holds: Vec<Reserved>,
+}
+
+struct Reserved {
+    hold: Hold,
+    amount: i64,
+    taken_us: i64,
+    /// How full the model's bucket was then.
+    level: i128,
 }
 
 async fn play(store: &TestStore, history: &History) -> Result<(), String> {
@@ -135,8 +144,8 @@ async fn play(store: &TestStore, history: &History) -> Result<(), String> {
         }
         player.step(step).await.map_err(|difference| format!("step {place}, {step:?}: {difference}"))?;
     }
-    for (hold, ..) in player.holds {
-        hold.forget();
+    for reserved in player.holds {
+        reserved.hold.forget();
     }
     Ok(())
 }
@@ -155,7 +164,7 @@ impl Player {
                 let decision = decision.await.unwrap();
                 same(&verdict(&decision, |grant| &grant.limits[0]), &self.model.take(now_us, amount, false))?;
                 if let Decision::Granted(grant) = decision {
-                    self.grants.push(grant);
+                    self.grants.push((grant, self.model.level(now_us)));
                 }
             }
             Step::Charge(amount) => {
@@ -165,10 +174,10 @@ impl Player {
             }
             Step::Refund(which, amount) => {
                 if let Some(place) = which.checked_rem(self.grants.len()) {
-                    let grant = self.grants.swap_remove(place);
+                    let (grant, level) = self.grants.swap_remove(place);
                     let refund = self.guard.refund(&self.policy, &alice, of_tokens(amount.unsigned_abs()));
                     refund.of(&grant).at(now).await.unwrap();
-                    self.model.correct(now_us, -amount, grant.taken_us, grant.limits[0].used);
+                    self.model.correct(now_us, -amount, grant.taken_us, level);
                 }
             }
             Step::Reserve(amount) => {
@@ -176,23 +185,21 @@ impl Player {
                 let decision = decision.await.unwrap();
                 same(&verdict(&decision, |hold| &hold.limits()[0]), &self.model.take(now_us, amount, false))?;
                 if let Decision::Granted(hold) = decision {
-                    self.holds.push((hold, amount, now_us));
+                    self.holds.push(Reserved { hold, amount, taken_us: now_us, level: self.model.level(now_us) });
                 }
             }
             Step::Settle(which, actual) => {
-                if let Some((mut hold, amount, taken_us)) = self.take_hold(which) {
-                    let used = hold.limits()[0].used;
+                if let Some(Reserved { mut hold, amount, taken_us, level }) = self.take_hold(which) {
                     hold.set_time(now);
                     hold.settle(of_tokens(actual.unsigned_abs())).await.unwrap();
-                    self.model.correct(now_us, actual - amount, taken_us, used);
+                    self.model.correct(now_us, actual - amount, taken_us, level);
                 }
             }
             Step::Release(which) => {
-                if let Some((mut hold, amount, taken_us)) = self.take_hold(which) {
-                    let used = hold.limits()[0].used;
+                if let Some(Reserved { mut hold, amount, taken_us, level }) = self.take_hold(which) {
                     hold.set_time(now);
                     hold.release().await.unwrap();
-                    self.model.correct(now_us, -amount, taken_us, used);
+                    self.model.correct(now_us, -amount, taken_us, level);
                 }
             }
         }
@@ -201,7 +208,7 @@ impl Player {
         same(&standing(&seen[0]), &Verdict::Granted { used, remaining })
     }
 
-    fn take_hold(&mut self, which: usize) -> Option<(Hold, i64, i64)> {
+    fn take_hold(&mut self, which: usize) -> Option<Reserved> {
         which.checked_rem(self.holds.len()).map(|place| self.holds.swap_remove(place))
     }
 }

@@ -129,19 +129,24 @@ impl Model {
         Verdict::Granted { used, remaining }
     }
 
-    /// What was taken at `came` turns out to be so much more, or less; `used` then came to that.
-    pub(crate) fn correct(&mut self, now: i64, change: i64, came: i64, used: i64) {
+    /// How much is in a bucket, in `interval`ths of a request.
+    pub(crate) fn level(&self, now: i64) -> i128 {
+        (self.expected - i128::from(now) * self.limit).max(0)
+    }
+
+    /// What was taken at `came` turns out to be so much more, or less; the bucket's level then came to that.
+    pub(crate) fn correct(&mut self, now: i64, change: i64, came: i64, level: i128) {
         if change != 0 {
             self.forget(now.into());
-            self.change(now.into(), change.into(), came.into(), used.into());
+            self.change(now.into(), change.into(), came.into(), level);
         }
     }
 
-    fn change(&mut self, now: i128, change: i128, came: i128, used: i128) {
+    fn change(&mut self, now: i128, change: i128, came: i128, level: i128) {
         match self.kind {
             Kind::Rate { .. } => {
                 // What has leaked out since it came is gone.
-                let left = used * self.interval() - (now - came).max(0) * self.limit;
+                let left = level - (now - came).max(0) * self.limit;
                 let more = (change * self.interval()).max(-left.max(0));
                 let now = now * self.limit;
                 let expected = self.expected.max(now) + more;

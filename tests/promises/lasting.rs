@@ -288,3 +288,23 @@ async fn one_clock_ttls_count_from_the_stores_now_however_old_the_log() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn one_clock_a_counter_of_an_old_log_lasts_until_its_window_ends_there() {
+    on_every_store(async |store| {
+        let guard = store.builder().retention(Duration::ZERO).store(store.store.clone()).unwrap();
+        let (policy, alice) = (Policy::new([Limit::cost("user", nanos(1), Window::hour())]).unwrap(), alice());
+        for tenth in 0..10 {
+            // Late in a second of the store's, and half a second before the hour ends; a server's clock goes on by itself.
+            let left = if store.clock().is_some() { "59.5" } else { "30" };
+            if let Some(clock) = store.clock() {
+                clock.set_ms(START_MS + tenth * 100);
+            }
+            let log = DateTime::parse_from_rfc3339(&format!("2023-11-{}T17:59:{left}Z", 10 + tenth)).unwrap().to_utc();
+            let admit = || guard.admit(&policy, &alice, nanos(1)).at(log);
+            assert!(admit().await.unwrap().is_granted());
+            assert!(!admit().await.unwrap().is_granted(), "{tenth} tenths into a second");
+        }
+    })
+    .await;
+}

@@ -310,6 +310,7 @@ mod tests {
                     window: Window::day(),
                     limit: Some(most),
                     used: *counter,
+                    parts: None,
                     held: 0,
                     span_ms: (span.start_ms, span.end_ms),
                     crossed: None,

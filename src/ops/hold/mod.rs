@@ -294,7 +294,7 @@ impl Hold {
                 let [span_us, how] = entry.span_and_how();
                 // A handle that was found, or that grew, does not know how full the bucket was.
                 let taken = self.limits.get(place).filter(|_| !self.record.has_grown());
-                let how = taken.and_then(|state| filled(entry.rate, state)).unwrap_or(how);
+                let how = taken.and_then(filled).unwrap_or(how);
                 args.extend([span_us, how]);
             }
         }

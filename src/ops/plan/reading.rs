@@ -192,8 +192,8 @@ fn width(limit: &Limit) -> usize {
 
 /// In place of a bucket's burst, how full the bucket was when something was taken that is given back: no more than what is left
 /// of that by now is.
-pub(crate) fn filled(per: Option<Per>, taken: &LimitState) -> Option<String> {
-    matches!(per, Some(Per::Rate(_))).then(|| taken.used.to_string())
+pub(crate) fn filled(taken: &LimitState) -> Option<String> {
+    taken.parts.map(|parts| format!("={parts}"))
 }
 
 /// Reads what a rate says into its state; `amount` is what was taken from it after that.
@@ -206,7 +206,7 @@ pub(crate) fn read_rate(
 ) -> Result<()> {
     let us = if width(limit) == 1 {
         let bucket = bucket(limit, state, answer.word()?, now_us)?.with(amount);
-        state.used = bucket.used();
+        (state.used, state.parts) = (bucket.used(), Some(bucket.parts()));
         bucket.empty_us()
     } else {
         let (used, us) = (answer.int()?, answer.int()?);
