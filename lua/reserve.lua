@@ -43,7 +43,7 @@ if texts[ruled] then
   local limit_args, state_args = amounts, amounts + 2 * count
   -- @include ruled
   -- The record says by which limits it was reserved: it grows by them, and rates are given back in their unit.
-  for position, limit in string.gmatch(overrides, '(%d+) (%d+)') do
+  for position, limit in string.gmatch(overrides, '(%d+) (%d+) %d+') do
     local key = KEYS[position + 0 <= count and position + 0 or count + position]
     tail = string.gsub(tail, '( ' .. string.gsub(key, '%W', '%%%0') .. ' %S+ %+?)[%d-]+', '%1' .. limit, 1)
   end

@@ -9,7 +9,7 @@ local function expire(key, expiry, first, now_ms)
     local past_ms = 0
     if now_ms ~= '' then
       local time = redis.call('TIME')
-      past_ms = math.max(time[1] * 1000 + math.ceil(time[2] / 1000) - now_ms, 0)
+      past_ms = math.max(time[1] * 1000 + math.floor(time[2] / 1000) - now_ms, 0)
     end
     redis.call('PEXPIREAT', key, string.format('%.0f', expiry + past_ms))
   end

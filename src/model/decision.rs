@@ -51,9 +51,9 @@ pub struct Grant {
 pub struct Denial {
     /// The limit that binds longest.
     pub limit: LimitState,
-    /// How long until that limit can have room again: until its window ends, until a rate has room for the request, or until
-    /// the next holds expire where holds stand in the way (`statement` says how much frees when). `None` when it never will:
-    /// its window does not end, or the request alone is above the limit.
+    /// How long until that limit can have room again: until its window ends, until a rate has room for the request, until an
+    /// override ends that had made it smaller, or until the next holds expire where holds stand in the way (`statement` says how
+    /// much frees when). `None` when it never will: its window does not end, or the request alone is above the limit.
     pub retry_after: Option<Duration>,
     /// Every limit of the policy, in its order, and every block that stands in the way.
     pub limits: Vec<LimitState>,

@@ -42,11 +42,19 @@ pub(crate) fn rule_name(scope: &Scope, counter: &Counter) -> String {
     format!("{scope} {} {}", counter.meter(), counter.window())
 }
 
-/// The end of a reply: ` | POSITION LIMIT...` for overrides, ` ! SCOPE UNTIL_MS...` for blocks.
+/// The end of a reply: ` | POSITION LIMIT UNTIL_MS...` for overrides, ` ! SCOPE UNTIL_MS...` for blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Rulings {
-    overrides: Vec<(usize, i64)>,
+    overrides: Vec<Override>,
     pub(crate) blocks: Vec<(Scope, i64)>,
+}
+
+/// Another limit at this place in the scripts' order.
+#[derive(Clone, Copy, Debug)]
+struct Override {
+    position: usize,
+    limit: i64,
+    until_ms: i64,
 }
 
 impl Rulings {
@@ -61,10 +69,11 @@ impl Rulings {
             }
         }
         if let Some(overrides) = answer.split_off(" |") {
-            for pair in overrides.split_whitespace().collect::<Vec<_>>().chunks(2) {
-                let [position, limit] = pair else { return Err(unexpected(&overrides)) };
+            for words in overrides.split_whitespace().collect::<Vec<_>>().chunks(3) {
+                let [position, limit, until_ms] = words else { return Err(unexpected(&overrides)) };
+                let int = |word: &str| word.parse().map_err(|_| unexpected(&overrides));
                 let position = position.parse().map_err(|_| unexpected(&overrides))?;
-                rulings.overrides.push((position, limit.parse().map_err(|_| unexpected(&overrides))?));
+                rulings.overrides.push(Override { position, limit: int(limit)?, until_ms: int(until_ms)? });
             }
         }
         Ok(rulings)
@@ -72,16 +81,29 @@ impl Rulings {
 
     /// Sets the limit of a state to what it is overridden with.
     pub(crate) fn apply(&self, plan: &Plan, place: usize, state: &mut LimitState) {
-        if self.overrides.is_empty() {
-            return;
-        }
-        let position = plan.position(place);
-        if let Some((_, limit)) = self.overrides.iter().find(|(at, _)| *at == position) {
-            state.limit = Some(*limit);
+        if let Some(Override { limit, .. }) = self.of(plan, place) {
+            state.limit = Some(limit);
             // A rate of nothing lets nothing through at once either.
-            if *limit == 0 || plan.limits()[place].own_burst().is_none() {
-                state.burst = state.burst.map(|_| *limit);
+            if limit == 0 || plan.limits()[place].own_burst().is_none() {
+                state.burst = state.burst.map(|_| limit);
             }
         }
+    }
+
+    /// How long until the limit at this place goes further again, far enough for `amount`; `None` where it never did.
+    pub(crate) fn relief_us(&self, plan: &Plan, place: usize, amount: i64, now_us: i64) -> Option<i64> {
+        let Override { limit, until_ms, .. } = self.of(plan, place)?;
+        let policy = &plan.limits()[place];
+        let own = policy.limit().map(|own| own.saturating_add(policy.allowed_overdraft()));
+        let goes_further = policy.limit().is_none_or(|own| own > limit) && own.is_none_or(|own| own >= amount);
+        goes_further.then(|| until_ms.saturating_mul(1000).saturating_sub(now_us))
+    }
+
+    fn of(&self, plan: &Plan, place: usize) -> Option<Override> {
+        if self.overrides.is_empty() {
+            return None;
+        }
+        let position = plan.position(place);
+        self.overrides.iter().find(|rule| rule.position == position).copied()
     }
 }

@@ -81,8 +81,8 @@ fn decisions() -> Vec<Case> {
         ),
         kept(
             ruled("admit: an override takes the limit's place, its overdraft beside it")
-                .run(asking("26"), format!("DENIED {NOW} 1 0 | 1 20"))
-                .run(asking("25"), "GRANTED 0 | 1 20")
+                .run(asking("26"), format!("DENIED {NOW} 1 0 | 1 20 {END}"))
+                .run(asking("25"), format!("GRANTED 0 | 1 20 {END}"))
                 .holds("a", "'25'", At(END)),
         ),
         kept(
@@ -92,7 +92,7 @@ fn decisions() -> Vec<Case> {
                         .state("s", "21", "+5", "60000000", "")
                         .asks(&format!("0 -\n0 {NAME}\nblock user:a"))
                         .at(NOW),
-                    "GRANTED 4000000000 0 - 2 0 0 | 2 20",
+                    format!("GRANTED 4000000000 0 - 2 0 0 | 2 20 {END}"),
                 )
                 .holds("a", "'1'", At(END)),
         ),
@@ -107,20 +107,20 @@ fn decisions() -> Vec<Case> {
         kept(
             ruled("admit, reserve: a block refuses everything, nothing too, beside the limits that do")
                 .run(rule("block user:a", "", LATER).at(NOW), "OK")
-                .run(asking("0"), format!("DENIED {NOW} 0 0 | 1 20 ! user:a {LATER}"))
-                .run(asking("26"), format!("DENIED {NOW} 0,1 0 | 1 20 ! user:a {LATER}"))
+                .run(asking("0"), format!("DENIED {NOW} 0 0 | 1 20 {END} ! user:a {LATER}"))
+                .run(asking("26"), format!("DENIED {NOW} 0,1 0 | 1 20 {END} ! user:a {LATER}"))
                 .run(
                     reserve(&[("a", "1", END, "15")], "f").asks(&asked).at(NOW),
-                    format!("DENIED {NOW} 0 0 | 1 20 ! user:a {LATER}"),
+                    format!("DENIED {NOW} 0 0 | 1 20 {END} ! user:a {LATER}"),
                 )
-                .run(peek(&["a"]).asks(&asked).at(NOW), format!("OK {NOW} 0 0 | 1 20 ! user:a {LATER}"))
+                .run(peek(&["a"]).asks(&asked).at(NOW), format!("OK {NOW} 0 0 | 1 20 {END} ! user:a {LATER}"))
                 .run(rule("block user:a", "", "").at(NOW), "OK"),
         ),
         kept(
             ruled("reserve: by an override")
                 .run(
                     reserve(&[("a", "25", END, "15")], "f").asks(&asked).at(NOW),
-                    format!("GRANTED {NOW} {BUCKET} - 0 | 1 20"),
+                    format!("GRANTED {NOW} {BUCKET} - 0 | 1 20 {END}"),
                 )
                 .holds("a", "'0'", At(END))
                 .holds("a:held", "'25'", At(END))
@@ -129,12 +129,12 @@ fn decisions() -> Vec<Case> {
         ),
         kept(
             ruled("admit: a receipt has the override in it")
-                .run(asking("25").id("f"), "GRANTED 0 | 1 20")
+                .run(asking("25").id("f"), format!("GRANTED 0 | 1 20 {END}"))
                 .run(rule(NAME, "30", END).at(NOW), "OK")
-                .run(asking("25").id("f"), "REPLAY GRANTED 0 | 1 20")
+                .run(asking("25").id("f"), format!("REPLAY GRANTED 0 | 1 20 {END}"))
                 .run(rule(NAME, "20", END).at(NOW), "OK")
                 .holds("a", "'25'", At(END))
-                .holds("r", "'f GRANTED 0 | 1 20'", In(60_000)),
+                .holds("r", format!("'f GRANTED 0 | 1 20 {END}'"), In(60_000)),
         ),
     ]
 }

@@ -41,7 +41,11 @@ async fn another_guard_sees_an_override_at_once_until_it_ends_or_is_cleared() {
             let denial = denied(other.admit(&policy, &alice(), of_tokens(5)).at(at(1000)).await.unwrap());
             assert_eq!(denial.limit.limit, Some(10));
             guard.set_limit(&alice(), counter, 0).until(at(5000)).at(at(1000)).await.unwrap();
-            denied(other.reserve(&policy, &alice(), of_tokens(1)).at(at(1001)).await.unwrap());
+            // A limit of nothing has room again when it is over.
+            let denial = denied(other.reserve(&policy, &alice(), of_tokens(1)).at(at(1001)).await.unwrap());
+            assert_eq!(denial.retry_after, Some(Duration::from_millis(3999)), "{window}");
+            let denial = denied(other.admit(&policy, &alice(), of_tokens(11)).at(at(1001)).await.unwrap());
+            assert_eq!(denial.retry_after, None, "{window}: more than the policy allows");
             guard.clear_limit(&alice(), counter).at(at(1001)).await.unwrap();
             assert_eq!(other.peek(&policy, &alice()).at(at(1001)).await.unwrap()[0].limit, Some(10));
         }

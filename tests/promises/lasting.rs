@@ -282,7 +282,7 @@ async fn one_clock_ttls_count_from_the_stores_now_however_old_the_log() {
         assert_eq!(left_ms.len(), expected.len());
         for ((key, left_ms), (expected_key, hours)) in left_ms.into_iter().zip(expected) {
             assert_eq!(key, expected_key);
-            // Whole seconds, and what passed since the charge.
+            // And what passed since the charge.
             assert!((-60_000..=0).contains(&(left_ms - hours * HOUR_MS)), "{key} lives {left_ms} ms");
         }
     })

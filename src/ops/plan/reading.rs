@@ -128,6 +128,8 @@ impl Plan {
         let mut binding: Option<(i64, usize)> = None;
         for place in refused_by.clone() {
             let wait_us = self.wait_us(place, &limits[place], now_us, frees_ms[place], &rate_words)?;
+            let relief_us = rulings.relief_us(self, place, self.entries[place].amount, now_us);
+            let wait_us = relief_us.map_or(wait_us, |relief_us| wait_us.min(relief_us));
             if binding.is_none_or(|(longest_us, _)| wait_us > longest_us) {
                 binding = Some((wait_us, place));
             }
