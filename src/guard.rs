@@ -63,7 +63,8 @@ impl CostGuard {
         Admit { request: self.request(policy, subject, amounts.into()), part: None, taken: None }
     }
 
-    /// Charges `amounts` to `subject` whatever the limits: for money that is already spent.
+    /// Charges `amounts` to `subject` whatever the limits: for money that is already spent. Limits on calls open at once are left
+    /// as they are, for what is charged is over.
     ///
     /// # Errors
     /// As [`admit`](Self::admit).

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::{cargo_bin, cargo_bin_cmd};
-use costguard::{Amounts, CostGuard, Decision, Limit, Meter, Policy, Subject};
+use costguard::{Amounts, CostGuard, Decision, Policy, Subject};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use serde_json::Value;
 use support::{Cluster, Server};
@@ -140,10 +140,7 @@ fn subject(user: &str) -> Subject {
 async fn spent() -> Spent {
     let server = Server::start();
     let guard = CostGuard::builder().prefix("app:").connect(&server.url()).await.unwrap();
-    // A charge has no end, so what counts open calls is left out.
-    let all = Policy::from_toml(POLICY).unwrap();
-    let has_end = |limit: &&Limit| *limit.counter().meter() != Meter::CONCURRENCY;
-    let policy = Policy::new(all.limits().iter().filter(has_end).cloned()).unwrap();
+    let policy = Policy::from_toml(POLICY).unwrap();
     for (user, cost, requests) in [("alice", "9.00", 4), ("bob", "2.50", 1), ("carol", "0.10", 0)] {
         let amounts = Amounts::cost(cost.parse().unwrap()).requests(requests);
         let _ = guard.charge(&policy, &subject(user), amounts).await.unwrap();

@@ -136,7 +136,11 @@ impl Admit<'_> {
         if at_ms.is_none() && !answer.replayed {
             engine.learn_time(sent, taken_us);
         }
-        let (limits, part) = plan.granted(&mut answer, taken_us, false)?;
+        let part = answer.status().parse().ok();
+        let (limits, part) = match plan.granted(&mut answer, taken_us, false) {
+            Err(_) if answer.replayed => (self.request.stand().await?, part),
+            granted => granted?,
+        };
         if !answer.replayed {
             engine.events.tell(&limits);
         }

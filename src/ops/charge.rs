@@ -5,8 +5,8 @@ use chrono::DateTime;
 use super::away::{Asked, Away, Delivery, Sent};
 use super::plan::Plan;
 use super::request::{Request, request};
-use crate::error::{Error, Result};
-use crate::model::{Decided, LimitState, Outage, Per};
+use crate::error::Result;
+use crate::model::{Decided, LimitState, Outage};
 use crate::script::{self, Op};
 use crate::store::{Durability, ScriptCall};
 
@@ -47,14 +47,9 @@ impl Charge<'_> {
         let Request { engine, policy, subject, amounts, .. } = &self.request;
         let amount = |meter: &_| if self.penalty { amounts.of_or(meter, 0) } else { amounts.of(meter) };
         let mut plan = Plan::new(engine, policy, subject, now_ms, amount)?;
+        plan.open_none()?;
         if self.request.lifted {
             plan.lift(engine, subject);
-        }
-        if let Some(limit) = policy.limits().iter().find(|limit| limit.counter().window().per() == Per::Open) {
-            return Err(Error::invalid(format!(
-                "`{}` counts what is open, and a charge has no end; leave it out of this policy",
-                limit.counter()
-            )));
         }
         let mut args = Vec::with_capacity(plan.entries.len() * 4 + 9);
         plan.write_span(&mut args);
@@ -102,7 +97,10 @@ impl Charge<'_> {
             .run_waiting(self.request.at_ms()?, self.durability.or(engine.durability), |now_ms| self.call(now_ms))
             .await?;
         answer.expect("OK")?;
-        let limits = plan.charged(&mut answer)?;
+        let limits = match plan.charged(&mut answer) {
+            Err(_) if answer.replayed => self.request.stand().await?,
+            charged => charged?,
+        };
         if !answer.replayed {
             engine.events.tell(&limits);
         }

@@ -365,6 +365,11 @@ impl Answer {
         Some(end[mark.len()..].to_owned())
     }
 
+    /// That all has been taken.
+    pub(crate) fn end(&self) -> Result<()> {
+        if self.rest().is_empty() { Ok(()) } else { Err(unexpected(&self.line)) }
+    }
+
     /// What has not been taken.
     pub(crate) fn rest(&self) -> &str {
         &self.line[self.at..]

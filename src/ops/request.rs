@@ -6,10 +6,11 @@ use chrono::{DateTime, Utc};
 
 use super::away::Away;
 use super::engine::Engine;
+use super::peek::Peek;
 use super::plan::Plan;
 use super::time::{injected_ms, time_text};
 use crate::error::{Error, Result};
-use crate::model::{Amounts, Outage, Policy, Subject};
+use crate::model::{Amounts, LimitState, Outage, Policy, Subject};
 
 /// A request of amounts under a policy.
 #[derive(Clone, Debug)]
@@ -62,6 +63,13 @@ impl<'a> Request<'a> {
 }
 
 impl Request<'_> {
+    /// Where the limits stand now: what can be told of a first answer that was given under other warnings than the policy has
+    /// by now, and that says more or less than expected.
+    pub(crate) async fn stand(&self) -> Result<Vec<LimitState>> {
+        let peek = Peek::new(self.engine, self.policy, self.subject);
+        self.at.into_iter().fold(peek, Peek::at).await
+    }
+
     pub(crate) fn at_ms(&self) -> Result<Option<i64>> {
         self.at.map(injected_ms).transpose()
     }

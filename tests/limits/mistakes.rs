@@ -401,3 +401,24 @@ async fn what_counts_in_no_window_is_not_corrected_by_hand() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_charged_opens_no_call() {
+    on_every_store(async |store| {
+        let guard = store.guard();
+        let policy = Policy::new([tokens(100, Window::hour()), Limit::concurrency("user", 1)]).unwrap();
+        for _ in 0..3 {
+            let charged = guard.charge(&policy, &alice(), of_tokens(5)).at(at(0)).await.unwrap();
+            assert_eq!((charged.limits[1].used, charged.limits[1].remaining()), (0, Some(1)));
+        }
+        granted(guard.reserve(&policy, &alice(), of_tokens(5)).at(at(0)).await.unwrap()).forget();
+        denied(guard.reserve(&policy, &alice(), of_tokens(5)).at(at(0)).await.unwrap());
+        let calls = Policy::new([Limit::concurrency("user", 1)]).unwrap();
+        let nothing = guard.charge(&calls, &alice(), Amounts::new()).await.unwrap_err();
+        assert!(nothing.to_string().contains("nothing to charge"), "{nothing}");
+        // What is admitted would never end.
+        let refused = guard.admit(&policy, &alice(), of_tokens(5)).await.unwrap_err();
+        assert!(refused.to_string().contains("use reserve"), "{refused}");
+    })
+    .await;
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use costguard::service::Event;
 use costguard::{
-    Amounts, Counter, Decision, ErrorKind, Estimate, Fraction, Limit, LimitState, Meter, Mode, Policy, Window,
+    Amounts, Counter, Decision, ErrorKind, Estimate, Fraction, Limit, LimitState, Meter, Mode, Policy, Subject, Window,
 };
 use tokio::task::JoinSet;
 
@@ -97,6 +97,25 @@ async fn a_settlement_that_passed_a_share_is_reported_by_the_next_request() {
         assert_eq!(crossed(&next.limits).as_deref(), Some("80%"));
         let after = granted(guard.admit(&policy, &alice(), of_tokens(1)).at(at(2)).await.unwrap());
         assert_eq!(crossed(&after.limits), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_repeat_is_known_also_when_the_policy_has_other_warnings_by_now() {
+    on_every_store(async |store| {
+        let (guard, plain) = (store.guard(), only(tokens(100, Window::hour())));
+        for (name, [before, after]) in [("more", [plain.clone(), warning()]), ("fewer", [warning(), plain])] {
+            let subject = Subject::new(name).scope("org", "acme").scope("user", "alice");
+            let ids = ["admitted", "charged"].map(|verb| format!("{name} {verb}"));
+            for (policy, replayed) in [(before, false), (after, true)] {
+                let admit = guard.admit(&policy, &subject, of_tokens(7)).id(&ids[0]).at(at(0));
+                assert_eq!(granted(admit.await.unwrap()).replayed, replayed, "{name} warnings");
+                let charge = guard.charge(&policy, &subject, of_tokens(7)).id(&ids[1]).at(at(0));
+                let charged = charge.await.unwrap();
+                assert_eq!((charged.replayed, charged.limits[0].used), (replayed, 14), "{name} warnings");
+            }
+        }
     })
     .await;
 }

@@ -7,7 +7,7 @@ pub(crate) use reading::{filled, read_rate};
 use super::engine::Engine;
 use super::rulings::rule_name;
 use super::time::second_text;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Amounts, Counter, Denial, Limit, LimitState, Meter, Per, Policy, Scope, Span, Subject};
 
 /// How long a `total` counter lives after its last write.
@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     rules: Rules,
     /// Whether no limit is to refuse.
     lifted: bool,
+    /// Whether limits on calls open at once are left as they are.
+    opens_none: bool,
 }
 
 /// Where the overrides and blocks of the root are; empty for what is no decision.
@@ -124,7 +126,15 @@ impl Plan {
             entries.push(Entry { scope, key, span_ms, expiry, amount, asked: amount, part: None });
         }
         let span_ms = (latest_start_ms, earliest_end_ms);
-        Ok(Self { policy: policy.clone(), entries, span_ms, renews, rules: Rules::default(), lifted: false })
+        Ok(Self {
+            policy: policy.clone(),
+            entries,
+            span_ms,
+            renews,
+            rules: Rules::default(),
+            lifted: false,
+            opens_none: false,
+        })
     }
 
     /// For a decision: with the overrides and blocks of the root.
@@ -141,6 +151,21 @@ impl Plan {
         self.lifted = true;
         // A key that never is.
         self.rules = Rules { ruled_key: subject.own_key(&engine.prefix, "unruled"), asked: None };
+    }
+
+    /// Leaves limits on calls open at once as they are: what is asked for is over.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no other limit.
+    pub(crate) fn open_none(&mut self) -> Result<()> {
+        self.opens_none = true;
+        match (self.each().next(), self.limits().first()) {
+            (None, Some(limit)) => Err(Error::invalid(format!(
+                "`{}` counts what is open, and a charge is over: there is nothing to charge in this policy",
+                limit.counter()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// A limit as the scripts read it. One that is lifted keeps what its state is reckoned by.
@@ -221,7 +246,9 @@ impl Plan {
     }
 
     fn each(&self) -> impl Iterator<Item = (usize, &Limit, &Entry)> {
-        self.policy.limits().iter().zip(&self.entries).enumerate().map(|(place, (limit, entry))| (place, limit, entry))
+        let all = self.policy.limits().iter().zip(&self.entries).enumerate();
+        all.map(|(place, (limit, entry))| (place, limit, entry))
+            .filter(|(_, limit, _)| !self.opens_none || limit.counter().window().per() != Per::Open)
     }
 
     /// What is kept in counters, with its place in the policy.

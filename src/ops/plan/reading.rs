@@ -42,6 +42,7 @@ impl Plan {
         let shadowed = self.places(answer.word()?)?;
         let taken = if held { Taken::Held } else { Taken::Before };
         let mut states = self.states(answer, now_us, &rulings, taken, &shadowed)?;
+        answer.end()?;
         for place in shadowed {
             states[place].shadowed = true;
         }
@@ -53,7 +54,9 @@ impl Plan {
     pub(crate) fn charged(&self, answer: &mut Answer) -> Result<Vec<LimitState>> {
         let has_states = self.rates().next().is_some() || self.warned().next().is_some();
         let now_us = if has_states { answer.now_us()? } else { 0 };
-        self.states(answer, now_us, &Rulings::default(), Taken::Included, &[])
+        let states = self.states(answer, now_us, &Rulings::default(), Taken::Included, &[])?;
+        answer.end()?;
+        Ok(states)
     }
 
     /// Reads `(state)... used... [held...]`, which says of each limit where it stood, or of charges where it stands.
@@ -82,7 +85,7 @@ impl Plan {
         for (place, _, _) in self.counters() {
             states[place].used = answer.int()?;
         }
-        let has_held = !answer.rest().is_empty();
+        let has_held = taken != Taken::Included && !answer.rest().is_empty();
         for (place, _, entry) in self.counters() {
             let state = &mut states[place];
             state.held = if has_held { answer.int()? } else { 0 };
