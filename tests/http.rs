@@ -9,6 +9,8 @@ mod cache;
 #[path = "http/health.rs"]
 mod health;
 mod support;
+#[path = "http/waits.rs"]
+mod waits;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -173,9 +173,14 @@ fn limit_item(shown: &Shown<'_>) -> String {
     let Shown { state, remaining, reset, .. } = shown;
     let mut item = format!("\"{}\";r={}", policy_name(state), quota(&state.meter, *remaining));
     if let Some(reset) = reset {
-        item.extend([";t=", &reset.as_millis().div_ceil(1000).to_string()]);
+        item.extend([";t=", &whole_seconds(*reset).to_string()]);
     }
     item
+}
+
+/// Rounded up: who comes back a microsecond early is refused again.
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0))
 }
 
 /// An amount in the unit of the fields: millionths of a dollar for money.
@@ -184,9 +189,10 @@ fn quota(meter: &Meter, amount: i64) -> i64 {
     amount.min(MAX_INTEGER)
 }
 
-/// As Go prints durations, and LLM clients read them: `120ms`, `1s`, `6m0s`, `1h0m0.5s`.
+/// As Go prints durations, and LLM clients read them: `120ms`, `1s`, `6m0s`, `1h0m0.5s`. Rounded up to milliseconds.
 fn go_duration(duration: Duration) -> String {
-    let (seconds, ms) = (duration.as_secs(), duration.subsec_millis());
+    let ms = duration.as_nanos().div_ceil(1_000_000);
+    let (seconds, ms) = (ms / 1000, ms % 1000);
     match (seconds, ms) {
         (0, 0) => return "0s".to_owned(),
         (0, ms) => return format!("{ms}ms"),
@@ -210,17 +216,29 @@ mod tests {
     fn durations_read_as_go_prints_them() {
         let cases = [
             (0, "0s"),
-            (120, "120ms"),
-            (1_000, "1s"),
-            (1_500, "1.5s"),
-            (59_999, "59.999s"),
-            (90_951, "1m30.951s"),
-            (360_000, "6m0s"),
-            (3_600_010, "1h0m0.01s"),
-            (86_400_000, "24h0m0s"),
+            (1, "1ms"),
+            (120_000, "120ms"),
+            (999_001, "1s"),
+            (1_000_000, "1s"),
+            (1_000_333, "1.001s"),
+            (1_500_000, "1.5s"),
+            (59_999_000, "59.999s"),
+            (59_999_001, "1m0s"),
+            (90_951_000, "1m30.951s"),
+            (360_000_000, "6m0s"),
+            (3_600_010_000, "1h0m0.01s"),
+            (86_400_000_000, "24h0m0s"),
         ];
-        for (ms, text) in cases {
-            assert_eq!(go_duration(Duration::from_millis(ms)), text);
+        for (us, text) in cases {
+            assert_eq!(go_duration(Duration::from_micros(us)), text);
+        }
+    }
+
+    #[test]
+    fn seconds_are_never_less_than_the_time() {
+        for (us, seconds) in [(0, 0), (1, 1), (333, 1), (1_000_000, 1), (1_000_001, 2), (u64::MAX, 18_446_744_073_710)]
+        {
+            assert_eq!(whole_seconds(Duration::from_micros(us)), seconds);
         }
     }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::fields::{Fields, policy_name};
+use super::fields::{Fields, policy_name, whole_seconds};
 use crate::error::{Error, ErrorKind};
 use crate::model::{Denial, LimitState, Meter};
 
@@ -103,7 +103,7 @@ impl Rejection {
 
     /// 429. Limits of scopes that are not `shown` are not named.
     pub(super) fn denied(denial: &Denial, fields: Fields, shown: impl Fn(&LimitState) -> bool) -> Self {
-        let wait_s = denial.retry_after.map(|wait| wait.as_millis().div_ceil(1000));
+        let wait_s = denial.retry_after.map(whole_seconds);
         let what = if shown(&denial.limit) { denial.limit.to_string() } else { "a limit is reached".to_owned() };
         let advice = match wait_s {
             Some(wait_s) => format!("try again in {wait_s} s"),
@@ -120,8 +120,8 @@ impl Rejection {
             answer.problem.members.insert("limit".to_owned(), describe(&denial.limit));
         }
         if let Some(wait_s) = wait_s {
-            answer.problem.members.insert("retry_after_s".to_owned(), json!(u64::try_from(wait_s).unwrap_or(u64::MAX)));
-            answer.headers.extend(HeaderValue::try_from(wait_s.to_string()).ok().map(|value| (RETRY_AFTER, value)));
+            answer.problem.members.insert("retry_after_s".to_owned(), json!(wait_s));
+            answer.headers.insert(RETRY_AFTER, wait_s.into());
         }
         rejection
     }
