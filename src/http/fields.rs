@@ -7,6 +7,7 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use super::wait::{until_reset, until_room};
 use crate::model::{Denial, LimitState, Meter};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -134,9 +135,9 @@ impl Fields {
 
 fn shown(state: &LimitState, now_ms: i64) -> Option<Shown<'_>> {
     let (limit, remaining) = (state.limit?, state.remaining()?);
-    // Clocks differ: no window has more left than its length.
-    let left_ms = state.span_ms.1.saturating_sub(now_ms.max(state.span_ms.0));
-    let reset = state.resets_at().map(|_| Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)));
+    // With nothing left it matters when there is one, and not when there is all.
+    let one = || until_room(state, one_shown(&state.meter), now_ms).filter(|_| quota(&state.meter, remaining) == 0);
+    let reset = one().or_else(|| until_reset(state, now_ms));
     Some(Shown { state, limit, remaining, reset })
 }
 
@@ -185,8 +186,12 @@ pub(super) fn whole_seconds(wait: Duration) -> u64 {
 
 /// An amount in the unit of the fields: millionths of a dollar for money.
 fn quota(meter: &Meter, amount: i64) -> i64 {
-    let amount = if *meter == Meter::COST { amount / 1000 } else { amount };
-    amount.min(MAX_INTEGER)
+    (amount / one_shown(meter)).min(MAX_INTEGER)
+}
+
+/// What is one in the fields.
+fn one_shown(meter: &Meter) -> i64 {
+    if *meter == Meter::COST { 1000 } else { 1 }
 }
 
 /// As Go prints durations, and LLM clients read them: `120ms`, `1s`, `6m0s`, `1h0m0.5s`. Rounded up to milliseconds.

@@ -37,9 +37,10 @@
 //! ```
 //!
 //! An item is named after the limit's scope kind, meter and window. `q` is the limit and `r` what is left of it, neither used
-//! nor held; `w` is the length of the window and `t` how long it lasts, in seconds, both left out for a total. The unit `qu`
-//! is `requests` unless it is given: money counts in millionths of a dollar, rounded down, because these integers have at most
-//! 15 digits; other meters in their own. The draft registers no units for them. A limit that only counts has no item.
+//! nor held; `w` is the length of the window and `t` how long it lasts, in seconds, both left out for a total. Of a rate `t` is
+//! the time until all of it is there again, and where nothing is left (`r=0`, of a rate with a burst) until there is one. The
+//! unit `qu` is `requests` unless it is given: money counts in millionths of a dollar, rounded down, because these integers have
+//! at most 15 digits; other meters in their own. The draft registers no units for them. A limit that only counts has no item.
 //!
 //! [`Gate::openai_fields`] adds the fields that clients of LLM APIs read.
 //!
@@ -66,6 +67,7 @@ mod kept;
 mod problem;
 mod rate_limit;
 mod subject;
+mod wait;
 
 pub use body::ResponseBody;
 pub use budget::{Budget, BudgetLayer, Unobserved};
