@@ -18,7 +18,7 @@ use super::gate::Gate;
 use super::hold::{Ending, SharedHold};
 use super::problem::Rejection;
 use super::{BoxFuture, FromRequest, take_ready};
-use crate::model::{Decision, Estimate};
+use crate::model::{Decision, Estimate, Meter};
 
 /// What a hold is ended with when nothing was observed and the response is no error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl BudgetLayer {
     async fn reserve(&self, request: &Parts) -> Result<(Fields, Option<Ending>), Rejection> {
         let gate = &self.gate;
         let (subject, estimate) = (gate.subject(request)?, (self.estimate)(request)?);
-        let mut reserve = gate.guard.reserve(&gate.policy, &subject, estimate);
+        let mut reserve = gate.guard.reserve(&gate.policy, &subject, estimate.clone());
         if let Some(ttl) = self.ttl {
             reserve = reserve.ttl(ttl);
         }
@@ -80,7 +80,7 @@ impl BudgetLayer {
                 let fields = gate.granted(hold.limits(), hold.reserved_ms());
                 Ok((fields, Some(Ending::new(hold, self.unobserved))))
             }
-            Ok(Decision::Denied(denial)) => Err(gate.denied(&denial)),
+            Ok(Decision::Denied(denial)) => Err(gate.denied(&denial, |meter| least(&estimate, meter))),
             Err(err) => gate.undecided(&err, &subject).map(|()| (Fields::default(), None)),
         }
     }
@@ -155,6 +155,12 @@ where
             }))
         })
     }
+}
+
+/// The least that an estimate asks for of a meter: of what there is, one.
+fn least(estimate: &Estimate, meter: &Meter) -> i64 {
+    let is_part = estimate.part().is_some_and(|(part, _)| part == meter);
+    if is_part { 1 } else { estimate.amounts().of(meter).unwrap_or(1) }
 }
 
 fn is_error<B>(response: &Response<B>) -> bool {

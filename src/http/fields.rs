@@ -7,8 +7,8 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use super::wait::{until_reset, until_room};
-use crate::model::{Denial, LimitState, Meter};
+use super::wait::{Told, until_reset, until_room};
+use crate::model::{LimitState, Meter};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -76,16 +76,15 @@ impl Style {
         self.fields(limits.iter().filter_map(|state| shown(state, now_ms)))
     }
 
-    /// The fields of a denied request. The limit that binds has more when `Retry-After` says, be it before its window ends.
-    pub(super) fn denied(&self, denial: &Denial, now_ms: i64) -> Fields {
-        let mut fields = self.fields(denial.limits.iter().filter_map(|state| {
+    /// The fields of a denied request. A limit that refuses has more when its client is told to come back, be it before its
+    /// window ends.
+    pub(super) fn denied(&self, told: &Told<'_>, now_ms: i64) -> Fields {
+        let mut fields = self.fields(told.denial.limits.iter().enumerate().filter_map(|(place, state)| {
             let mut shown = shown(state, now_ms)?;
-            if *state == denial.limit {
-                shown.reset = denial.retry_after.or(shown.reset);
-            }
+            shown.reset = told.wait_for(place).or(shown.reset);
             Some(shown)
         }));
-        if self.openai && denial.retry_after.is_none() {
+        if self.openai && told.retry_after.is_none() {
             fields.set.push((SHOULD_RETRY, HeaderValue::from_static("false")));
         }
         fields

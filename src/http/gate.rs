@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 
 use super::FromRequest;
 use super::fields::{Fields, Style};
 use super::problem::Rejection;
+use super::wait::Told;
 use crate::error::{Error, ErrorKind};
 use crate::guard::CostGuard;
-use crate::model::{Denial, LimitState, Policy, Subject};
+use crate::model::{Denial, LimitState, Meter, Policy, Subject};
 
 /// What happens to requests while the store cannot be reached or does not serve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +24,9 @@ pub enum WhenAway {
     LetThrough,
 }
 
+/// How long a client waits for what is held, unless told otherwise.
+const HELD_RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// Who asks and by which policy, for a layer. Cheap to clone.
 #[derive(Clone)]
 pub struct Gate {
@@ -30,6 +35,7 @@ pub struct Gate {
     subject: FromRequest<Subject>,
     style: Style,
     when_away: WhenAway,
+    held_retry_after: Duration,
 }
 
 impl Gate {
@@ -40,7 +46,8 @@ impl Gate {
         policy: Policy,
         subject: impl Fn(&Parts) -> Result<Subject, Rejection> + Send + Sync + 'static,
     ) -> Self {
-        Self { guard, policy, subject: Arc::new(subject), style: Style::default(), when_away: WhenAway::default() }
+        let (style, when_away) = (Style::default(), WhenAway::default());
+        Self { guard, policy, subject: Arc::new(subject), style, when_away, held_retry_after: HELD_RETRY_AFTER }
     }
 
     /// And the fields `x-ratelimit-limit-requests`, `x-ratelimit-remaining-requests`, `x-ratelimit-reset-requests` and their
@@ -66,6 +73,15 @@ impl Gate {
         self
     }
 
+    /// The longest that a client is told to wait for a limit that would have room but for what is held, by calls that are open:
+    /// they usually end long before their holds expire, which is what the store knows. A limit that refuses by what is used is
+    /// waited for as long as that lasts. Default: 5 seconds; less than one counts as one.
+    #[must_use]
+    pub fn held_retry_after(mut self, most: Duration) -> Self {
+        self.held_retry_after = most.max(Duration::from_secs(1));
+        self
+    }
+
     pub(super) fn subject(&self, request: &Parts) -> Result<Subject, Rejection> {
         (self.subject)(request)
     }
@@ -75,9 +91,12 @@ impl Gate {
         self.style.granted(limits, now_ms)
     }
 
-    pub(super) fn denied(&self, denial: &Denial) -> Rejection {
-        let fields = self.style.denied(denial, self.guard.now_ms());
-        Rejection::denied(denial, fields, |state| self.style.shows(state))
+    /// The answer to a request that asked for `asked` of a meter.
+    pub(super) fn denied(&self, denial: &Denial, asked: impl Fn(&Meter) -> i64) -> Rejection {
+        let now_ms = self.guard.now_ms();
+        let told = Told::new(denial, &self.policy, asked, self.held_retry_after, now_ms);
+        let fields = self.style.denied(&told, now_ms);
+        Rejection::denied(&told, fields, |state| self.style.shows(state))
     }
 
     /// The answer when nothing was decided; `Ok` where the request is to be let through.
@@ -104,12 +123,13 @@ impl Gate {
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { guard, policy, style, when_away, .. } = self;
+        let Self { guard, policy, style, when_away, held_retry_after, .. } = self;
         f.debug_struct("Gate")
             .field("guard", guard)
             .field("policy", policy)
             .field("style", style)
             .field("when_away", when_away)
+            .field("held_retry_after", held_retry_after)
             .finish_non_exhaustive()
     }
 }

@@ -51,7 +51,8 @@
 //! | 503 | the store is away, unless [`WhenAway::LetThrough`] | no more than that |
 //! | 500 | a stored value is corrupt, or layer and policy do not fit; the log says which | no more than that |
 //!
-//! The bodies are problems by RFC 9457, `application/problem+json`. That of a 429 is of the draft's type `quota-exceeded`.
+//! The bodies are problems by RFC 9457, `application/problem+json`. That of a 429 is of the draft's type `quota-exceeded`. Where
+//! a limit would have room but for what calls hold that are open, `Retry-After` is [short](Gate::held_retry_after).
 //!
 //! [`CacheLayer`] serves answers out of a cache. [`HealthService`] answers the probes of the platform.
 

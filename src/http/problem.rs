@@ -9,8 +9,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, policy_name, whole_seconds};
+use super::wait::Told;
 use crate::error::{Error, ErrorKind};
-use crate::model::{Denial, LimitState, Meter};
+use crate::model::{LimitState, Meter};
 
 /// The problem type of draft-ietf-httpapi-ratelimit-headers-11, section 5.1, and its title.
 const QUOTA_EXCEEDED: (&str, &str) = (
@@ -102,9 +103,10 @@ impl Rejection {
     }
 
     /// 429. Limits of scopes that are not `shown` are not named.
-    pub(super) fn denied(denial: &Denial, fields: Fields, shown: impl Fn(&LimitState) -> bool) -> Self {
-        let wait_s = denial.retry_after.map(whole_seconds);
-        let what = if shown(&denial.limit) { denial.limit.to_string() } else { "a limit is reached".to_owned() };
+    pub(super) fn denied(told: &Told<'_>, fields: Fields, shown: impl Fn(&LimitState) -> bool) -> Self {
+        let Told { denial, limit, retry_after, .. } = *told;
+        let wait_s = retry_after.map(whole_seconds);
+        let what = if shown(limit) { limit.to_string() } else { "a limit is reached".to_owned() };
         let advice = match wait_s {
             Some(wait_s) => format!("try again in {wait_s} s"),
             None => "trying again will not help".to_owned(),
@@ -116,8 +118,8 @@ impl Rejection {
         let refusing = denial.refused_by.iter().filter_map(|place| denial.limits.get(*place));
         let violated: Vec<_> = refusing.filter(|state| shown(state)).map(policy_name).collect();
         answer.problem.members.insert("violated-policies".to_owned(), violated.into());
-        if shown(&denial.limit) {
-            answer.problem.members.insert("limit".to_owned(), describe(&denial.limit));
+        if shown(limit) {
+            answer.problem.members.insert("limit".to_owned(), describe(limit));
         }
         if let Some(wait_s) = wait_s {
             answer.problem.members.insert("retry_after_s".to_owned(), json!(wait_s));
@@ -140,7 +142,7 @@ impl Rejection {
     }
 }
 
-/// Where the limit stands that refused: money as decimal text in dollars, other meters as integers.
+/// Where a limit stands that refused: money as decimal text in dollars, other meters as integers.
 fn describe(state: &LimitState) -> Value {
     let amount = |amount: i64| match state.meter == Meter::COST {
         true => Value::from(state.meter.format_amount(amount)),

@@ -43,9 +43,9 @@ impl RateLimitLayer {
     async fn admit(&self, request: &Parts) -> Result<Fields, Rejection> {
         let Self { gate, amounts } = self;
         let (subject, amounts) = (gate.subject(request)?, amounts(request)?);
-        match gate.guard.admit(&gate.policy, &subject, amounts).await {
+        match gate.guard.admit(&gate.policy, &subject, amounts.clone()).await {
             Ok(Decision::Granted(grant)) => Ok(gate.granted(&grant.limits, gate.guard.now_ms())),
-            Ok(Decision::Denied(denial)) => Err(gate.denied(&denial)),
+            Ok(Decision::Denied(denial)) => Err(gate.denied(&denial, |meter| amounts.of(meter).unwrap_or(1))),
             Err(err) => gate.undecided(&err, &subject).map(|()| Fields::default()),
         }
     }
