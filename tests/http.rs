@@ -273,6 +273,20 @@ async fn a_request_without_a_subject_is_answered_as_the_closure_says() {
     assert_eq!(calls.load(Ordering::Relaxed), 0);
 }
 
+#[tokio::test]
+async fn who_sends_a_header_twice_does_not_choose_whose_budget_pays() {
+    let (guard, policy, calls) = (guard(), daily(), Arc::default());
+    let layer = RateLimitLayer::new(gate(&guard, &policy)).amounts(|_| Ok(Amounts::cost(usd("0.01"))));
+    let ask = |proxys: &str| {
+        let request = Request::builder().header("x-user", "alice").header("x-user", proxys).body(Body::empty());
+        layer.layer(counting(&calls)).oneshot(request.unwrap())
+    };
+    let refused = ask("bob").await.unwrap();
+    assert_eq!((refused.status().as_u16(), calls.load(Ordering::Relaxed)), (400, 0));
+    assert_eq!(problem(refused).await["detail"], "the header x-user comes more than once, with different values");
+    assert_eq!(ask("alice").await.unwrap().status(), 200);
+}
+
 /// Counts the errors that are logged on this thread.
 struct ErrorLog(Arc<AtomicUsize>);
 
