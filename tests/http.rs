@@ -330,6 +330,7 @@ async fn while_the_store_is_away_requests_are_refused_or_let_through_by_choice_a
     );
     for refused in [refused.unwrap(), not_admitted.unwrap()] {
         assert_eq!(refused.status(), 503);
+        assert_eq!(field(refused.headers(), "retry-after"), "5");
         let problem = problem(refused).await;
         assert_eq!(problem["title"], "Service Unavailable");
         assert!(!problem.to_string().contains(&address), "where the store is, is not the client's to know: {problem}");

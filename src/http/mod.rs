@@ -48,7 +48,7 @@
 //! |---|---|---|
 //! | 429 | a limit refuses; `Retry-After` unless it always will | the limit, the `burst` of a rate, `used`, `held` and when it resets |
 //! | 400, 401, any other | the subject or the estimate could not be read: the closure says | its detail |
-//! | 503 | the store is away, unless [`WhenAway::LetThrough`] | no more than that |
+//! | 503 | the store is away, unless [`WhenAway::LetThrough`]; `Retry-After` of some seconds | no more than that |
 //! | 500 | a stored value is corrupt, or layer and policy do not fit; the log says which | no more than that |
 //!
 //! The bodies are problems by RFC 9457, `application/problem+json`. That of a 429 is of the draft's type `quota-exceeded`. Where

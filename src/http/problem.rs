@@ -19,6 +19,10 @@ const QUOTA_EXCEEDED: (&str, &str) = (
     "Request cannot be satisfied as assigned quota has been exceeded",
 );
 
+/// How long clients wait for a store that is away: a restart or a failover takes some seconds, and the guard looks for the store
+/// all the time, so the next request is served as soon as it is back.
+const STORE_AWAY_RETRY_AFTER_S: u64 = 5;
+
 /// An answer in place of the service's: a status, and a body of type `application/problem+json` (RFC 9457).
 #[derive(Clone)]
 pub struct Rejection {
@@ -94,7 +98,7 @@ impl Rejection {
     /// 503: the store is away. What is wrong with it is not the client's to know.
     pub(super) fn store_away() -> Self {
         let detail = "the limits of this request cannot be checked now, so it was not served; try again later";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).header(RETRY_AFTER, STORE_AWAY_RETRY_AFTER_S.into())
     }
 
     /// 500: what went wrong is in the log.
