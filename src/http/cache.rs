@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{
@@ -18,7 +18,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::body::ResponseBody;
-use super::cache_control::{CacheControl, age};
+use super::cache_control::CacheControl;
 use super::kept::{Kept, read_whole};
 use super::problem::Rejection;
 use super::{BoxFuture, FromRequest, take_ready};
@@ -59,11 +59,11 @@ const CONDITIONS: [HeaderName; 5] = [RANGE, IF_MATCH, IF_NONE_MATCH, IF_MODIFIED
 /// `.vary([HOST])`, or give each host a cache of its own where clients speak HTTP/2, which has no such header.
 ///
 /// Stored are answers of status 200 whose length is known, up to a mebibyte (or a cache's smaller
-/// [`most_bytes`](Cache::most_bytes), as they are written), for as long as their `Cache-Control` says (`s-maxage`, then
-/// `max-age`, less their `Age`; RFC 9111) or else for the layer's [`ttl`](Self::ttl). Never stored are those with
-/// `Set-Cookie`, with `no-store`, `no-cache` or `private`, and those that [vary](Self::vary) by a header that this layer was
-/// not told. A request that says `no-cache` or `no-store`, asks for a range or is conditional, or has an `Authorization` and
-/// no subject, goes past the cache.
+/// [`most_bytes`](Cache::most_bytes), as they are written), for as long as their `Cache-Control` or `Expires` says
+/// (`s-maxage`, then `max-age`, then `Expires`, less their `Age`; RFC 9111) or else for the layer's [`ttl`](Self::ttl). Never
+/// stored are those with `Set-Cookie`, with `no-store`, `no-cache` or `private`, and those that [vary](Self::vary) by a header
+/// that this layer was not told. A request that says `no-cache` or `no-store`, asks for a range or is conditional, or has an
+/// `Authorization` and no subject, goes past the cache.
 ///
 /// ```
 /// use std::time::Duration;
@@ -150,7 +150,7 @@ impl CacheLayer {
         if control.goes_past {
             return None;
         }
-        let ttl = control.lifetime().map_or(self.ttl, |lifetime| lifetime.saturating_sub(age(headers)));
+        let ttl = control.left(headers, SystemTime::now()).unwrap_or(self.ttl);
         (!ttl.is_zero()).then(|| ttl.min(MOST_TTL))
     }
 

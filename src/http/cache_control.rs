@@ -1,9 +1,9 @@
-//! `Cache-Control` and `Age`, read strictly: an answer that cannot be understood is not stored.
+//! `Cache-Control`, `Expires` and `Age`, read strictly: an answer that cannot be understood is not stored.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use http::header::{AGE, CACHE_CONTROL};
+use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName};
 
 /// What a larger number of seconds counts as (RFC 9111, section 1.2.2).
 const MOST_S: u64 = 1 << 31;
@@ -40,10 +40,37 @@ impl CacheControl {
         }
     }
 
-    /// How long a shared cache may keep the answer, from when it was made.
-    pub(super) fn lifetime(&self) -> Option<Duration> {
+    /// How long a shared cache may still keep the answer with these headers; `None` when they do not say.
+    pub(super) fn left(&self, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+        match self.lifetime() {
+            Some(lifetime) => Some(lifetime.saturating_sub(age(headers))),
+            None => until_expires(headers, now),
+        }
+    }
+
+    /// The same from when it was made.
+    fn lifetime(&self) -> Option<Duration> {
         self.s_maxage.or(self.max_age)
     }
+}
+
+/// How long until `Expires`, from `Date` on, by the clock that wrote both, or from now; less what has gone by since (RFC 9111,
+/// sections 4.2.1 and 4.2.3).
+fn until_expires(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    if !headers.contains_key(EXPIRES) {
+        return None;
+    }
+    let date = date_of(headers, &DATE).unwrap_or(now);
+    let lifetime = |expires: SystemTime| expires.duration_since(date).ok();
+    // What is no date, most often `0`, is one that is over (section 5.3).
+    let lifetime = date_of(headers, &EXPIRES).and_then(lifetime).unwrap_or_default();
+    let gone = now.duration_since(date).unwrap_or_default();
+    Some(lifetime.saturating_sub(age(headers).max(gone)))
+}
+
+/// The date in a header.
+fn date_of(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?.trim()).ok()
 }
 
 /// How old an answer is that comes out of another cache. What is no number counts as 0 (RFC 9111, section 5.1).
@@ -132,6 +159,46 @@ mod tests {
         for (lines, expected) in cases {
             assert_eq!(read(lines).lifetime(), expected.map(Duration::from_secs), "{lines:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_lives_until_it_expires_by_the_clock_that_says_so() {
+        let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(1_769_947_200);
+        let at = |time: &str| format!("Sun, 01 Feb 2026 {time} GMT");
+        let cases = [
+            (None, None, None, None),
+            (Some(at("12:01:00")), None, None, Some(60)),
+            (Some("Sunday, 01-Feb-26 12:01:00 GMT".to_owned()), None, None, Some(60)),
+            (Some(at("12:01:00")), Some(at("12:00:00")), None, Some(60)),
+            // Its clock is ahead.
+            (Some(at("13:01:00")), Some(at("13:00:00")), None, Some(60)),
+            // It was made before, elsewhere or here.
+            (Some(at("12:01:00")), Some(at("11:59:30")), None, Some(60)),
+            (Some(at("12:01:00")), Some(at("11:59:30")), Some("40"), Some(50)),
+            (Some(at("12:01:00")), None, Some("40"), Some(20)),
+            (Some(at("12:01:00")), Some("soon".to_owned()), None, Some(60)),
+            (Some(at("12:00:00")), None, None, Some(0)),
+            (Some(at("11:00:00")), Some(at("11:30:00")), None, Some(0)),
+            (Some("0".to_owned()), None, None, Some(0)),
+            (Some("-1".to_owned()), Some(at("12:00:00")), None, Some(0)),
+            (Some(String::new()), None, None, Some(0)),
+        ];
+        for (expires, date, age, expected) in cases {
+            let case = format!("{expires:?} {date:?} {age:?}");
+            let values = [(EXPIRES, expires), (DATE, date), (AGE, age.map(str::to_owned))];
+            let values = values.into_iter().filter_map(|(name, value)| Some((name, value?.parse().unwrap())));
+            let headers: HeaderMap = values.collect();
+            let left = CacheControl::read(&headers).left(&headers, noon);
+            assert_eq!(left, expected.map(Duration::from_secs), "{case}");
+        }
+    }
+
+    #[test]
+    fn what_cache_control_says_comes_before_expires() {
+        let expires = (EXPIRES, HeaderValue::from_static("0"));
+        let headers = HeaderMap::from_iter([expires, (CACHE_CONTROL, HeaderValue::from_static("max-age=60"))]);
+        let left = CacheControl::read(&headers).left(&headers, SystemTime::now());
+        assert_eq!(left, Some(Duration::from_secs(60)));
     }
 
     #[test]

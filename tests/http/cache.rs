@@ -156,6 +156,9 @@ async fn what_must_not_be_stored_is_not_and_nobody_waits_for_it_twice() {
         &[("cache-control", "no-cache=\"set-cookie\"")],
         &[("cache-control", "Max-Age=soon")],
         &[("cache-control", "max-age=60"), ("age", "60")],
+        // Over, as they say themselves, or nobody knows when.
+        &[("expires", "Thu, 01 Jan 1970 00:00:00 GMT")],
+        &[("expires", "0"), ("cache-control", "public")],
         &[("vary", "*")],
         &[("vary", "accept-language, cookie")],
     ];
