@@ -271,6 +271,27 @@ async fn health_tells_what_the_server_is_and_which_scripts_it_has() {
 }
 
 #[test]
+fn a_server_that_refuses_the_login_need_not_be_started() {
+    let server = Server::start_with(&["--requirepass", "r1ght"]);
+    for (url, refused) in [
+        (format!("redis://:wr0ng@{}", server.addr()), "refused the login"),
+        (format!("redis://:r1ght@{}/99", server.addr()), "refused database 99"),
+    ] {
+        let (code, report) = run("doctor", &url, &[]);
+        let connection = &report["findings"][0];
+        assert!(code == 2 && connection["found"].as_str().unwrap().contains(refused), "{report}");
+        let advice = connection["advice"].as_str().unwrap();
+        assert!(!advice.contains("start") && advice.contains("it runs"), "{report}");
+        let (code, health) = run("health", &url, &[]);
+        assert!(code == 2 && health["status"] == "disconnected", "{health}");
+        assert!(health["reasons"][0].as_str().unwrap().contains(refused), "{health}");
+        assert!(!format!("{report} {health}").contains("wr0ng"), "{report} {health}");
+    }
+    let (_, report) = run("doctor", "redis://127.0.0.1:1", &[]);
+    assert!(report["findings"][0]["advice"].as_str().unwrap().contains("start the server"), "{report}");
+}
+
+#[test]
 fn a_replica_is_degraded() {
     let primary = Server::start();
     let replica = Server::start_replica_of(primary.addr());

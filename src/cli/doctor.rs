@@ -30,6 +30,10 @@ const CLOCK_LIMIT: Duration = Duration::from_secs(1);
 const LATENCY_LIMIT: Duration = Duration::from_millis(5);
 const PINGS: usize = 9;
 
+/// What helps where a server refuses whoever connects.
+const MEND_LOGIN: &str =
+    "it runs: mend the user, the password, the database or the rights, in the URL, the environment or the server";
+
 /// Names the commands of ARGV that this user may not use on the key ARGV[1].
 const DENIED: &str = "local denied = {} \
     for i = 2, #ARGV do if not redis.acl_check_cmd(ARGV[i], ARGV[1]) then denied[#denied + 1] = ARGV[i] end end \
@@ -134,7 +138,9 @@ async fn examine(guard: &CostGuard, config: &RedisConfig) -> anyhow::Result<Vec<
             findings.extend(together(of_servers));
         }
         Err(err) => {
-            findings.push(problem("connection", err.to_string(), "start the servers that are down"));
+            let reason = err.to_string();
+            let advice = if is_refusal(&reason) { MEND_LOGIN } else { "start the servers that are down" };
+            findings.push(problem("connection", reason, advice));
             // The one that holds slot 0 may be there, and knows what the others are.
             if let Ok(connection) = store.raw().await {
                 findings.extend(server(connection).examine().await);
@@ -178,11 +184,15 @@ fn connection(health: &Health) -> Finding {
     let reasons = health.reasons.join("; ");
     match health.status {
         HealthStatus::Connected => ok("connection", "the server answers"),
-        HealthStatus::Disconnected => {
-            problem("connection", reasons, "start the server, or check host, port, user, password and TLS")
-        }
+        HealthStatus::Disconnected if is_refusal(&reasons) => problem("connection", reasons, MEND_LOGIN),
+        HealthStatus::Disconnected => problem("connection", reasons, "start the server, or check host, port and TLS"),
         _ => problem("connection", reasons, "until that is over requests may be refused"),
     }
+}
+
+/// Whether the server answered whoever connects, and refused.
+fn is_refusal(reasons: &str) -> bool {
+    reasons.contains(" refused the ") || reasons.contains(" refused database ")
 }
 
 fn version(health: &Health) -> Finding {

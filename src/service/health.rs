@@ -56,7 +56,7 @@ pub enum HealthStatus {
     Connected,
     /// It answers, but requests may be refused or have to wait.
     Degraded,
-    /// It does not answer.
+    /// It does not answer, or refuses the login.
     Disconnected,
 }
 

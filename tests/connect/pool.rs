@@ -292,6 +292,32 @@ async fn a_wrong_password_and_a_missing_one_say_what_to_set_and_no_log_holds_any
     assert!(!all.contains("wr0ng") && !all.contains("r1ght"), "{all}");
 }
 
+#[tokio::test]
+async fn a_server_that_answers_and_refuses_is_not_called_away() {
+    let server = Server::start_with(&["--requirepass", "r1ght"]);
+    let mut direct =
+        redis::Client::open(format!("redis://:r1ght@{}", server.addr())).unwrap().get_connection().unwrap();
+    let app = ["SETUSER", "app", "on", ">s3cret", "~*", "+@all", "-select"];
+    redis::cmd("ACL").arg(&app).exec(&mut direct).unwrap();
+    let login = "refused the login";
+    for (user, database, refused, hint) in [
+        ("", 0, login, "put it into the URL, or set REDIS_PASSWORD"),
+        ("", 1, login, "put it into the URL, or set REDIS_PASSWORD"),
+        (":wr0ng@", 0, login, "those of the URL, or else REDIS_USERNAME"),
+        ("nobody:wr0ng@", 0, login, "those of the URL, or else REDIS_USERNAME"),
+        (":r1ght@", 99, "refused database 99 (DB index is out of range)", "has fewer"),
+        ("app:s3cret@", 1, "refused database 1", "allow +select to this user, or use database 0"),
+    ] {
+        let url = format!("redis://{user}{}/{database}", server.addr());
+        let err = CostGuard::connect(&url).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Unavailable);
+        let told = format!("Redis at {} {refused}", server.addr());
+        assert!(err.to_string().starts_with(&told) && err.to_string().contains(hint), "{err}");
+        let all = format!("{err} {err:?}");
+        assert!(!["wr0ng", "r1ght", "s3cret", "start one"].iter().any(|word| all.contains(word)), "{all}");
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_unix_socket_serves_like_a_port() {

@@ -82,8 +82,11 @@ impl Dialer {
             Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
         };
         opened.map_err(|err| {
-            let hint = hint(&err, self.tls.is_some());
-            NotSent::new(format!("no Redis answers at {address} ({err}); {hint}"), err)
+            let message = match refusal(&err, self.user.db()) {
+                Some((refused, hint)) => format!("Redis at {address} {refused}; {hint}"),
+                None => format!("no Redis answers at {address} ({err}); {}", hint(&err, self.tls.is_some())),
+            };
+            NotSent::new(message, err)
         })
     }
 
@@ -117,37 +120,62 @@ impl Dialer {
     }
 }
 
-/// What may help.
+/// What a server that answered refused, and what may help; `None` where none did. The redis crate says of a refused `SELECT` only
+/// in its text what it was, and of a refused login nothing more.
+fn refusal(err: &RedisError, db: i64) -> Option<(String, &'static str)> {
+    let detail = err.detail().unwrap_or_default();
+    let is_select = err.to_string().contains("refused to switch database");
+    let lacks_password = err.code() == Some("NOAUTH") || (is_select && detail.starts_with("Authentication required"));
+    Some(match err.kind() {
+        _ if lacks_password => (
+            format!("refused the login ({err})"),
+            "it wants a password: put it into the URL, or set REDIS_PASSWORD (where the environment names another server, it \
+             goes to that one alone)",
+        ),
+        Kind::AuthenticationFailed => (
+            format!("refused the login ({err})"),
+            "check user and password: those of the URL, or else REDIS_USERNAME and REDIS_PASSWORD",
+        ),
+        _ if is_select => (format!("refused database {db} ({detail})"), database_hint(detail)),
+        Kind::Server(Server::BusyLoading) => (format!("cannot serve yet ({err})"), "it is loading its data; try again"),
+        Kind::Server(_) => (format!("refused the connection ({err})"), "see its settings and its log"),
+        _ => return None,
+    })
+}
+
+fn database_hint(detail: &str) -> &'static str {
+    if detail.contains("out of range") {
+        "it has fewer: use database 0, or raise its setting `databases`"
+    } else if detail.contains("permission") {
+        "allow +select to this user, or use database 0"
+    } else {
+        "use database 0, the only one of a cluster"
+    }
+}
+
+/// What may help where no server answered.
 fn hint(err: &RedisError, tls: bool) -> &'static str {
     let text = err.to_string();
     let holds = |part: &str| text.contains(part);
-    match err.kind() {
-        Kind::AuthenticationFailed => "check user and password (REDIS_USERNAME, REDIS_PASSWORD)",
-        Kind::Server(Server::BusyLoading) => "it is loading its data; try again",
-        _ if holds("NOAUTH") => {
-            "it wants a password: put it into the URL, or set REDIS_PASSWORD (where the environment names another server, it \
-             goes to that one alone)"
-        }
-        _ if holds("UnknownIssuer") || holds("CaUsedAsEndEntity") => {
+    match err.is_timeout() {
+        true if tls => "check host and port, whether it speaks TLS there, and whether a firewall is between",
+        true => "check host and port, and whether a firewall is between",
+        false if holds("UnknownIssuer") || holds("CaUsedAsEndEntity") => {
             "who signed its certificate is not trusted here: name the file of that CA in COSTGUARD_TLS_CA"
         }
-        _ if holds("not valid for name") || holds("NotValidForName") => {
+        false if holds("not valid for name") || holds("NotValidForName") => {
             "its certificate is made out to another name: connect by that name"
         }
-        _ if holds("CertificateRequired") => {
+        false if holds("CertificateRequired") => {
             "it wants a client certificate: set COSTGUARD_TLS_CERT and COSTGUARD_TLS_KEY"
         }
-        _ if holds("InvalidContentType") || holds("corrupt message") => {
+        false if holds("InvalidContentType") || holds("corrupt message") => {
             "it does not speak TLS there: check the port, or connect without TLS"
         }
-        _ if err.is_timeout() && tls => {
-            "check host and port, whether it speaks TLS there, and whether a firewall is between"
-        }
-        _ if err.is_timeout() => "check host and port, and whether a firewall is between",
-        _ if err.is_connection_dropped() && !err.is_connection_refusal() && !tls => {
+        false if err.is_connection_dropped() && !err.is_connection_refusal() && !tls => {
             "the connection was closed at once: where the server speaks TLS, use rediss or REDIS_TLS=true"
         }
-        _ => "start one there, or check host, port and password",
+        false => "start one there, or check host and port",
     }
 }
 
