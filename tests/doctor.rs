@@ -292,6 +292,22 @@ fn a_server_that_refuses_the_login_need_not_be_started() {
 }
 
 #[test]
+fn a_memory_that_is_full_is_called_full_and_can_be_raised() {
+    let server = Server::start_with(&KEPT);
+    tell(&server, &["CONFIG", "SET", "maxmemory", "100kb"]);
+    for (policy, word) in [("noeviction", "refuses writes"), ("volatile-lru", "evicts keys")] {
+        tell(&server, &["CONFIG", "SET", "maxmemory-policy", policy]);
+        let (code, health) = run("health", &server.url(), &[]);
+        let reason = health["reasons"][0].as_str().unwrap();
+        assert!(code == 1 && reason.contains("its memory is full") && reason.contains(word), "{health}");
+        assert!(!reason.contains("nearly"), "{reason}");
+        let (code, report) = run("doctor", &server.url(), &[]);
+        let connection = &report["findings"][0];
+        assert!(code == 2 && connection["advice"].as_str().unwrap().contains("raise maxmemory"), "{report}");
+    }
+}
+
+#[test]
 fn a_replica_is_degraded() {
     let primary = Server::start();
     let replica = Server::start_replica_of(primary.addr());

@@ -186,6 +186,11 @@ fn connection(health: &Health) -> Finding {
         HealthStatus::Connected => ok("connection", "the server answers"),
         HealthStatus::Disconnected if is_refusal(&reasons) => problem("connection", reasons, MEND_LOGIN),
         HealthStatus::Disconnected => problem("connection", reasons, "start the server, or check host, port and TLS"),
+        _ if reasons.contains("its memory is full") => problem(
+            "connection",
+            reasons,
+            "raise maxmemory, or move what else lies there: until then charges fail or budgets vanish",
+        ),
         _ => problem("connection", reasons, "until that is over requests may be refused"),
     }
 }

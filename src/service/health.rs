@@ -195,10 +195,17 @@ impl Health {
         if is("rdb_last_bgsave_status", "err") || is("aof_last_write_status", "err") {
             self.degrade("it could not save its data, and may refuse writes: see its log and its disk".to_owned());
         }
-        if let (Some(used), Some(most @ 1..)) = (self.server.used_memory_bytes, self.server.max_memory_bytes)
-            && used / 9 >= most / 10
-        {
-            self.degrade(format!("its memory is nearly full: {used} of {most} bytes"));
+        let (used, most) = (self.server.used_memory_bytes, self.server.max_memory_bytes);
+        if let (Some(used), Some(most @ 1..)) = (used, most) {
+            // Buffers of replicas and of the append-only file are no reason to refuse anything.
+            let uncounted = info.get("mem_not_counted_for_evict").and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+            let evicts = info.get("maxmemory_policy").is_some_and(|policy| *policy != "noeviction");
+            if used.saturating_sub(uncounted) >= most {
+                let then = if evicts { "it evicts keys" } else { "it refuses writes" };
+                self.degrade(format!("its memory is full, {used} of {most} bytes, and {then}: raise maxmemory"));
+            } else if used / 9 >= most / 10 {
+                self.degrade(format!("its memory is nearly full: {used} of {most} bytes"));
+            }
         }
     }
 
