@@ -81,6 +81,9 @@ fn top_calls_full_what_refuses() {
         assert_eq!(row["mode"], if user == "top-shadow" { "shadow" } else { "enforce" });
         let text = on_own(&["top", "--once", "--policy", &policy]).ok();
         assert!(text.contains(expected.2), "{text}");
+        // Without a policy nobody knows a limit, nor that it is not full.
+        let text = on_own(&["top", "--once"]).ok();
+        assert!(text.contains("1 counter, 0 holds open") && !text.contains("full,"), "{text}");
     }
 }
 

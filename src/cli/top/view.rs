@@ -270,14 +270,18 @@ impl Snapshot {
         rows
     }
 
-    /// All there is to see at a glance: `12 counters, 2 limits full, 1 close, 3 holds open, 1 scope blocked`.
+    /// All there is to see at a glance: `12 counters, 2 limits full, 1 close, 3 holds open, 1 scope blocked`. Where no limit is
+    /// known, for want of a policy, nothing is said of them.
     pub(super) fn summary(&self) -> String {
         let limits = self.counters.iter().filter(|row| row.limit.is_some() && !row.is_shadow);
         let full = limits.clone().filter(|row| row.share >= Some(1000)).count();
         let close = limits.filter(|row| row.share >= Some(CLOSE)).count() - full;
-        let (counters, full) = (counted(self.counters.len(), "counter"), counted(full, "limit"));
+        let knows_limits = self.counters.iter().any(|row| row.limit.is_some());
+        let limits =
+            if knows_limits { format!(", {} full, {close} close", counted(full, "limit")) } else { String::new() };
+        let counters = counted(self.counters.len(), "counter");
         let (holds, blocks) = (counted(self.holds.len(), "hold"), counted(self.blocks.len(), "scope"));
-        format!("{counters}, {full} full, {close} close, {holds} open, {blocks} blocked")
+        format!("{counters}{limits}, {holds} open, {blocks} blocked")
     }
 
     /// How much of the store this shows.
