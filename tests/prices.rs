@@ -256,6 +256,15 @@ fn an_unknown_model_names_the_nearest_ones() {
     assert!(error.to_string().contains("did you mean claude-sonnet-4-5"), "{error}");
     assert_eq!(sample().nearest("GPT-4")[0], "gpt-4");
     assert_eq!(sample().nearest("sonnet"), ["claude-sonnet-4-5"]);
+    // Of a dated or tagged name what stands before, whole words of it.
+    let mut dated = sample();
+    for name in ["gpt-4o", "gpt", "gpt-4o-2"] {
+        dated.insert(name, Price::per_million(usd("1"), usd("2")).unwrap());
+    }
+    for asked in ["gpt-4o-2024-08-06", "openai/GPT-4o-2024-08-06", "gpt-4o:extended-2024"] {
+        assert_eq!(dated.nearest(asked)[0], "gpt-4o", "{asked}");
+    }
+    assert!(!dated.nearest("gpt-4o-2024-08-06").contains(&"gpt-4".to_owned()));
     assert!(sample().nearest("zzzzzzzzzzzzzzzz").is_empty());
     assert!(sample().nearest("").is_empty());
     assert!(sample().nearest(&"x".repeat(1_000_000)).is_empty());

@@ -174,16 +174,25 @@ impl PriceCatalogue {
         price.quote(usage).map_err(|error| Error::new(error.kind(), format!("{}: {error}", excerpt(model))))
     }
 
-    /// The listed names that look most like this one, the likeliest first; none when nothing is near.
+    /// The listed names that look most like this one, the likeliest first; none when nothing is near. A name that this one goes on
+    /// from, as with a date (`gpt-4o` of `gpt-4o-2024-08-06`), is near.
     #[must_use]
     pub fn nearest(&self, model: &str) -> Vec<String> {
         let name = excerpt(model).to_lowercase();
         let most_edits = (name.chars().count() / 3).max(2);
+        let goes_on_from = |known: &str| {
+            let names = std::iter::successors(Some(name.as_str()), |name| Some(name.split_once('/')?.1));
+            let mut rests = names.filter_map(|name| name.strip_prefix(known));
+            !known.is_empty() && rests.any(|rest| !rest.starts_with(char::is_alphanumeric))
+        };
         let mut near: Vec<_> = self
             .prices
             .keys()
             .map(|known| (strsim::damerau_levenshtein(&name, &excerpt(known).to_lowercase()), known))
-            .filter(|(edits, known)| *edits <= most_edits || (name.len() >= 4 && known.to_lowercase().contains(&name)))
+            .filter(|(edits, known)| {
+                let known = known.to_lowercase();
+                *edits <= most_edits || (name.len() >= 4 && known.contains(&name)) || goes_on_from(&known)
+            })
             .collect();
         near.sort();
         near.into_iter().take(NEAREST).map(|(_, known)| known.clone()).collect()
