@@ -194,6 +194,44 @@ fn costs_come_from_the_log_when_no_prices_are_given() {
 }
 
 #[test]
+fn tokens_may_come_as_one_number() {
+    let folder = Folder::new("1");
+    let policy = folder.path("policy.toml");
+    folder.write("policy.toml", "[[limit]]\nscope = 'user'\nmeter = 'tokens'\nlimit = 100\nper = 'day'\n");
+    let replayed = |args: &[&str], log: &str| {
+        let args = [&["-", "--policy", &policy, "--json"], args].concat();
+        replay_with_input(args, log)
+    };
+    let counts = |report: Value| (report["granted"].as_u64(), report["denied"].as_u64());
+    for column in ["total_tokens", "tokens", "Total Tokens"] {
+        let log = format!(
+            "time,user,cost,{column}\n2024-01-01 00:00:00,a,0.4,60\n2024-01-01 00:00:01,a,0.4,60\n\
+             2024-01-01 00:00:02,a,0.4,40\n"
+        );
+        assert_eq!(counts(json(&replayed(&[], &log))), (Some(2), Some(1)), "{column}");
+        assert_eq!(counts(json(&replayed(&["--reserve", "--latency", "0s"], &log))), (Some(2), Some(1)), "{column}");
+        let other = log.replace(column, "size");
+        assert_eq!(counts(json(&replayed(&["--column", "total=size"], &other))), (Some(2), Some(1)));
+        let error = failure(&replayed(&[], &other));
+        assert!(error.contains("--amount tokens=@COLUMN"), "{error}");
+        let error = failure(&replayed(&[], &log.replace(",40", ",many")));
+        assert!(error.contains("line 4") && error.contains("not a whole number of tokens"), "{error}");
+    }
+    let object = "{\"time\":\"2024-01-01 00:00:00\",\"user\":\"a\",\"cost\":0.4,\"total_tokens\":60}\n";
+    assert_eq!(counts(json(&replayed(&[], &object.repeat(2)))), (Some(1), Some(1)));
+    // Input and output say more, and where nobody counts tokens nobody reads them.
+    let split = "time,user,cost,input_tokens,output_tokens,total_tokens\n2024-01-01 00:00:00,a,0.4,60,30,900\n";
+    assert_eq!(counts(json(&replayed(&[], split))), (Some(1), Some(0)));
+    let folder = Folder::new("1");
+    let log = "time,user,cost,tokens\n2024-01-01 00:00:00,a,0.4,secret\n";
+    let policy = folder.path("policy.toml");
+    let args = ["-", "--policy", &policy, "--json"];
+    assert_eq!(counts(json(&replay_with_input(args, log))), (Some(1), Some(0)));
+    let unread = failure(&replay_with_input([&args[..], &["--column", "total=tokens"]].concat(), log));
+    assert!(unread.contains("--column total is for policies that limit tokens"), "{unread}");
+}
+
+#[test]
 fn scopes_and_amounts_come_from_options_and_columns() {
     let folder = Folder::new("1");
     folder.write(

@@ -57,7 +57,7 @@ pub(crate) struct ReplayArgs {
     pub(crate) format: Option<Format>,
 
     /// Use this column for that role (`timestamp=ts`); `ROLE=-` leaves the role out. Roles: timestamp, model, input,
-    /// output, cache-read, cache-write, cache-write-5m, cache-write-1h, reasoning, service-tier, cost, duration
+    /// output, cache-read, cache-write, cache-write-5m, cache-write-1h, reasoning, total, service-tier, cost, duration
     #[arg(long = "column", value_name = "ROLE=NAME")]
     pub(crate) columns: Vec<ColumnArg>,
 

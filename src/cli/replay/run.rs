@@ -46,6 +46,10 @@ pub(crate) async fn run(args: ReplayArgs) -> anyhow::Result<()> {
     }
     let pricing = Pricing::open(args.prices.as_deref(), args.unknown_model)?;
     let subjects = Subjects::new(&policy, &args.scopes, &args.amounts)?;
+    anyhow::ensure!(
+        subjects.needs_tokens() || args.columns.iter().all(|column| column.role != Role::Total),
+        "--column total is for policies that limit tokens, where --amount does not say how many"
+    );
     let plot = args.plot.as_deref().map(OutputFile::create).transpose()?;
     let decisions = args.decisions.as_deref().map(OutputFile::create).transpose()?;
     let (bytes, size) = log::open(&args.log)?;
@@ -103,6 +107,7 @@ fn log_options(args: &ReplayArgs, subjects: &Subjects) -> LogOptions {
         columns: args.columns.iter().map(|column| (column.role, column.name.clone())).collect(),
         cached: args.cached_tokens,
         extras: subjects.columns(),
+        total_tokens: subjects.needs_tokens(),
         need,
         need_model: need == Need::Tokens && args.model.is_none(),
         need_duration: args.reserve.reserve && args.reserve.latency.is_none(),
@@ -241,8 +246,7 @@ impl Replay {
             return self.note(row.line, "skipped", &[], &[]).map_err(RowError::Fatal);
         };
         let (subject, scopes) = self.subjects.subject(row, model).map_err(|problem| self.bad(row, problem))?;
-        let tokens = row.usage.map(|usage| usage.total_tokens());
-        let amounts = self.subjects.amounts(row, cost, tokens).map_err(|problem| self.bad(row, problem))?;
+        let amounts = self.subjects.amounts(row, cost, row.tokens()).map_err(|problem| self.bad(row, problem))?;
         let Some(at) = DateTime::from_timestamp_millis(row.at_ms).filter(|at| at.timestamp() < END_S) else {
             return Err(
                 self.bad(row, format!("the time is too far away: it is not before {} UTC", people_time(END_S * 1000)))
@@ -291,7 +295,7 @@ impl Replay {
             Some(_) => self.price(row, model, usage)?.unwrap_or(cost),
             None => by.cost(cost),
         };
-        let tokens = usage.or(row.usage).map(|usage| by.tokens(usage.total_tokens()));
+        let tokens = usage.map(|usage| usage.total_tokens()).or(row.tokens()).map(|tokens| by.tokens(tokens));
         let amounts = self.subjects.amounts(row, cost, tokens).map_err(|problem| self.bad(row, problem))?;
         Ok((amounts, cost))
     }

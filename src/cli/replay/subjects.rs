@@ -102,6 +102,11 @@ impl Subjects {
         self.columns.clone()
     }
 
+    /// Whether tokens are counted that no option tells.
+    pub(crate) fn needs_tokens(&self) -> bool {
+        self.needs_tokens
+    }
+
     /// The subject of a row, and its scopes for the report. What is wrong with it is wrong with the row.
     pub(crate) fn subject(&self, row: &LogRow, model: &str) -> Result<(Subject, Vec<Scope>), String> {
         let mut subject = Subject::new(ROOT);
@@ -124,7 +129,9 @@ impl Subjects {
         match tokens {
             Some(tokens) => amounts = amounts.tokens(tokens),
             None if self.needs_tokens => {
-                return Err("the policy limits tokens, and the row has no token counts".to_owned());
+                let problem = "the policy limits tokens, and the row has no token counts: name a column that has them with \
+                     --amount tokens=@COLUMN";
+                return Err(problem.to_owned());
             }
             None => {}
         }

@@ -14,6 +14,8 @@ pub(crate) enum Role {
     CacheWrite5m,
     CacheWrite1h,
     Reasoning,
+    /// Tokens of all kinds, where they are not told apart.
+    Total,
     ServiceTier,
     Cost,
     Duration,
@@ -69,6 +71,7 @@ const NAMES: [(Role, &str, &[&str]); Role::COUNT] = [
         &["ephemeral_1h_input_tokens", "cache_creation_1h_tokens", "cache_write_1h_tokens"],
     ),
     (Role::Reasoning, "reasoning", &["reasoning_tokens", "tokens_reasoning"]),
+    (Role::Total, "total", &["total_tokens", "tokens", "tokens_total", "token_count"]),
     (Role::ServiceTier, "service-tier", &["service_tier"]),
     (Role::Cost, "cost", &["cost_usd", "cost", "total_cost", "cost_total", "spend"]),
     (
@@ -93,7 +96,7 @@ const NAMES: [(Role, &str, &[&str]); Role::COUNT] = [
 ];
 
 impl Role {
-    pub(crate) const COUNT: usize = 12;
+    pub(crate) const COUNT: usize = 13;
 
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         NAMES.iter().map(|(role, ..)| *role)
@@ -222,10 +225,11 @@ mod tests {
             ("cache_read_input_tokens", Role::CacheRead),
             ("cache_creation_input_tokens", Role::CacheWrite),
             ("model_name", Role::Model),
+            ("total_tokens", Role::Total),
         ] {
             assert_eq!(recognise(name).map(|(role, _)| role), Some(role), "{name}");
         }
-        assert_eq!(recognise("total_tokens"), None);
+        assert_eq!(recognise("max_tokens"), None);
     }
 
     #[test]

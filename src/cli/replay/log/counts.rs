@@ -86,6 +86,11 @@ impl<'a> Cells<'a> {
         Ok(usage)
     }
 
+    /// All tokens of a row in one number.
+    pub(crate) fn total(&self) -> Result<Option<u64>, CellError> {
+        self.get(Role::Total).map(|_| self.count(Role::Total)).transpose()
+    }
+
     /// The recorded cost of a row, to the nearest nano: what a log says beyond that is float noise.
     pub(crate) fn cost(&self) -> Result<Option<Money>, CellError> {
         let Some(cell) = self.get(Role::Cost) else { return Ok(None) };

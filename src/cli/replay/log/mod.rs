@@ -30,12 +30,21 @@ pub(crate) struct LogRow {
     pub(crate) model: Option<String>,
     /// Its tokens, where the log has them.
     pub(crate) usage: Option<Usage>,
+    /// All its tokens in one number, where that was asked for.
+    pub(crate) total_tokens: Option<u64>,
     /// What the log says it cost, where it does.
     pub(crate) cost: Option<Money>,
     /// How long it took, where that was asked for.
     pub(crate) duration_ms: Option<i64>,
     /// The values of [`LogOptions::extras`], in that order.
     pub(crate) extras: Vec<String>,
+}
+
+impl LogRow {
+    /// How many tokens it took: by kind, or else in one number.
+    pub(crate) fn tokens(&self) -> Option<u64> {
+        self.usage.map(|usage| usage.total_tokens()).or(self.total_tokens)
+    }
 }
 
 /// How a log is written.
@@ -83,6 +92,8 @@ pub(crate) struct LogOptions {
     pub(crate) need: Need,
     /// Whether every row must name its model.
     pub(crate) need_model: bool,
+    /// Whether tokens in one number are of use; otherwise nobody looks.
+    pub(crate) total_tokens: bool,
     /// Whether every row must say how long its call took; otherwise nobody looks.
     pub(crate) need_duration: bool,
 }
@@ -90,7 +101,7 @@ pub(crate) struct LogOptions {
 impl LogOptions {
     /// The user's choice for a role: `None` none was made, `Some(None)` leave it out, `Some(Some(name))` a column.
     fn mapped(&self, role: Role) -> Option<Option<&str>> {
-        if role == Role::Duration && !self.need_duration {
+        if (role == Role::Duration && !self.need_duration) || (role == Role::Total && !self.total_tokens) {
             return Some(None);
         }
         let (_, name) = self.columns.iter().rev().find(|(mapped, _)| *mapped == role)?;
@@ -223,7 +234,8 @@ fn row_of_cells(cells: &Cells<'_>, cached: CachedTokens, line: u64, extras: Vec<
     let has_tokens = cells.get(Role::Input).is_some() && (need == Need::Tokens || cells.get(Role::Output).is_some());
     let usage = if has_tokens { Some(cells.usage(cached)?) } else { None };
     let model = cells.get(Role::Model).map(|cell| cell.text.trim().to_owned());
-    Ok(LogRow { line, at_ms, model, usage, cost: cells.cost()?, duration_ms: cells.duration_ms()?, extras })
+    let (total_tokens, cost, duration_ms) = (cells.total()?, cells.cost()?, cells.duration_ms()?);
+    Ok(LogRow { line, at_ms, model, usage, total_tokens, cost, duration_ms, extras })
 }
 
 /// Which convention the cells' columns follow, unless the user said.

@@ -38,6 +38,7 @@ fn the_azure_trace_is_read_without_any_option() {
             at_ms: 1_700_158_623_979,
             model: None,
             usage: Some(Usage::new(4808, 10)),
+            total_tokens: None,
             cost: None,
             duration_ms: None,
             extras: vec![],
