@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::budget::Unobserved;
 use crate::model::{Amounts, Meter};
-use crate::ops::{HeldAmount, Hold};
+use crate::ops::{HeldAmount, Hold, completed};
 
 /// How long the end of a response waits for its settlement, which then goes on in the background.
 const SETTLE_WAIT: Duration = Duration::from_secs(1);
@@ -57,13 +57,7 @@ impl SharedHold {
     /// What was observed, completed by what is held, for a settlement takes every meter.
     fn observed(&self) -> Option<Amounts> {
         let observed = self.shared.observed.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        Some(self.shared.held.iter().fold(Amounts::new(), |amounts, held| {
-            let amount = observed.of_or(&held.meter, held.amount).unwrap_or_else(|err| {
-                tracing::error!(hold = self.id(), error = %err, "what was observed cannot be charged; charging what is held");
-                held.amount
-            });
-            amounts.with(held.meter.clone(), amount)
-        }))
+        Some(completed(&observed, &self.shared.held, self.id().unwrap_or_default()))
     }
 
     fn held_amounts(&self) -> Amounts {

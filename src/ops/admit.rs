@@ -85,8 +85,9 @@ impl Admit<'_> {
         match &mut decision {
             Decision::Granted(grant) => {
                 grant.decided = Decided::WithoutStore;
-                let call = self.granted_call(grant)?;
-                slot.push(Delivery::Call(Sent::new(self.request.receipt_key()?, call)))?;
+                let (call, granted_ms) = (self.granted_call(grant)?, grant.taken_us / 1000);
+                let sent = Sent::new(self.request.receipt_key()?, call, granted_ms, cause.as_ref());
+                slot.push(Delivery::Call(sent))?;
                 away.deliver(self.request.engine);
             }
             // The store may have granted it: its id will tell, and a denial would be wrong.

@@ -76,9 +76,9 @@ impl Charge<'_> {
     async fn run_or_keep(mut self, away: &Away) -> Result<Charged> {
         self.request.make_id();
         away.deliver(self.request.engine);
-        let slot = match away.ask(&self.request, self.charge()).await? {
+        let (slot, cause) = match away.ask(&self.request, self.charge()).await? {
             Asked::Answered(charged) => return Ok(charged),
-            Asked::Alone(slot, _) => slot,
+            Asked::Alone(slot, cause) => (slot, cause),
         };
         let now_ms = self.request.at_ms()?.unwrap_or_else(|| self.request.engine.now_ms());
         (self.request.at, self.request.lifted) = (DateTime::from_timestamp_millis(now_ms), true);
@@ -86,7 +86,7 @@ impl Charge<'_> {
         // It counts against the share of this process as well.
         let request = Request { engine: &away.local, ..self.request.clone() };
         let charged = Charge { request, ..self.clone() }.charge().await?;
-        slot.push(Delivery::Call(Sent::new(self.request.receipt_key()?, call)))?;
+        slot.push(Delivery::Call(Sent::new(self.request.receipt_key()?, call, now_ms, cause.as_ref())))?;
         away.deliver(self.request.engine);
         Ok(Charged { decided: Decided::WithoutStore, ..charged })
     }

@@ -21,6 +21,8 @@ mod window;
 pub(crate) use away::Away;
 pub(crate) use cache::{Lease, Text};
 pub(crate) use engine::Engine;
+#[cfg(feature = "http")]
+pub(crate) use hold::completed;
 pub(crate) use keep::MOST_TTL;
 pub(crate) use window::{Counters, Stand};
 

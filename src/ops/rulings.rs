@@ -12,6 +12,9 @@ use crate::model::{Counter, LimitState, Scope};
 /// How many roots a guard remembers to have rules. Beyond that it forgets them, and is told again.
 const MOST_ROOTS: usize = 10_000;
 
+/// An override without an end lasts 400 days: nobody is to wait for that.
+const SOONEST_NEVER_US: i64 = 366 * 86_400_000_000;
+
 /// The roots that have overrides or blocks as far as this guard knows: requests under them say which rules concern them.
 #[derive(Debug, Default)]
 pub(crate) struct RuledRoots {
@@ -96,7 +99,8 @@ impl Rulings {
         let policy = &plan.limits()[place];
         let own = policy.limit().map(|own| own.saturating_add(policy.allowed_overdraft()));
         let goes_further = policy.limit().is_none_or(|own| own > limit) && own.is_none_or(|own| own >= amount);
-        goes_further.then(|| until_ms.saturating_mul(1000).saturating_sub(now_us))
+        let wait_us = until_ms.saturating_mul(1000).saturating_sub(now_us);
+        (goes_further && wait_us <= SOONEST_NEVER_US).then_some(wait_us)
     }
 
     fn of(&self, plan: &Plan, place: usize) -> Option<Override> {

@@ -7,7 +7,7 @@ use costguard::service::HealthStatus;
 use costguard::{CostGuard, Decision, ErrorKind, Outage, Subject};
 
 use super::support::{Proxy, Server};
-use super::{Setting, alice, config, cut, nanos, policy, until, without};
+use super::{Setting, alice, config, cut, lose, nanos, policy, until, without};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses_and_loses_nothing() {
@@ -173,4 +173,25 @@ async fn what_is_granted_while_a_server_restarts_is_delivered_to_it() {
     let _server = Server::start_at(addr, &[]);
     until("all is delivered", async || guard.undelivered().depth == 0).await;
     assert_eq!(guard.peek(&policy, &alice()).await.unwrap()[0].used, 10);
+}
+
+/// The store has forgotten the ids by the time it is back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_store_may_have_counted_is_not_counted_again_when_it_no_longer_knows_the_id() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server.url()).await;
+    let builder = CostGuard::builder().outage(Outage::Allow).receipt_ttl(Duration::from_millis(1));
+    let guard = builder.connect_with(&config(&proxy.url())).await.unwrap();
+    let policy = policy(100);
+    let Decision::Granted(grant) = lose(&proxy, guard.admit(&policy, &alice(), nanos(7)).id("a")).await.unwrap() else {
+        panic!()
+    };
+    assert!(without(grant.decided), "no answer came, and the store has it");
+    let charged = guard.charge(&policy, &alice(), nanos(5)).id("b").await.unwrap();
+    assert!(without(charged.decided));
+    proxy.mend();
+    assert_eq!(guard.shutdown(super::LIMIT).await, 0);
+    let direct = CostGuard::connect(&server.url()).await.unwrap();
+    assert_eq!(direct.peek(&policy, &alice()).await.unwrap()[0].used, 12);
+    assert_eq!(guard.undelivered().rejected, 1);
 }

@@ -48,12 +48,17 @@ pub(crate) struct Sent {
     contract: String,
     keys: Vec<String>,
     args: Vec<String>,
+    /// When it was granted, where the store may have it all the same: in milliseconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unsure_since_ms: Option<i64>,
 }
 
 impl Sent {
-    pub(crate) fn new(name: String, call: ScriptCall) -> Self {
+    /// A call that was granted at this time because of `cause`.
+    pub(crate) fn new(name: String, call: ScriptCall, granted_ms: i64, cause: Option<&Error>) -> Self {
         let ScriptCall { script, keys, args, .. } = call;
-        Self { name, script: script.name().to_owned(), contract: contract(script), keys, args }
+        let unsure_since_ms = cause.filter(|cause| cause.may_have_happened()).map(|_| granted_ms);
+        Self { name, script: script.name().to_owned(), contract: contract(script), keys, args, unsure_since_ms }
     }
 
     fn call(&self) -> Result<ScriptCall> {
@@ -68,6 +73,14 @@ impl Sent {
     }
 
     async fn run(&self, engine: &Engine) -> Result<()> {
+        let age_ms = self.unsure_since_ms.map_or(0, |since_ms| engine.now_ms().saturating_sub(since_ms));
+        if u128::try_from(age_ms).is_ok_and(|age_ms| age_ms >= engine.receipt_ttl.as_millis()) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the store may have counted it when it was granted, and remembers ids no longer than since then: it is not \
+                 counted again (Builder::receipt_ttl)",
+            ));
+        }
         let answer = engine.run_unclocked(&self.call()?).await?;
         match answer.status() {
             "OK" | "GRANTED" | "HELD" => Ok(()),

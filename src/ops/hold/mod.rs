@@ -18,6 +18,8 @@ use chrono::{DateTime, Utc};
 
 pub use change::{Extend, Grow, Growth};
 pub(crate) use end::Endings;
+#[cfg(feature = "http")]
+pub(crate) use end::completed;
 pub use end::{Release, Settle, Settled, SettledLimit};
 pub use find::FindHold;
 pub use joint::{JointHold, ReserveAcross};

@@ -193,7 +193,8 @@ impl<'a> Reserve<'a> {
         self.id = Some(id.to_owned());
         Ok(match self.decide_without_store(id, away, outage).await? {
             Decision::Granted(mut hold) => {
-                let reserve = Sent::new(hold.key.clone(), self.granted_call(id, &hold)?);
+                // Should the store have it, it holds no longer than the record lives, and is settled once.
+                let reserve = Sent::new(hold.key.clone(), self.granted_call(id, &hold)?, hold.reserved_ms(), None);
                 let lent = Lent { engine: self.engine.clone(), reserve, slot: Some(slot) };
                 (hold.lent, hold.outage) = (Some(Box::new(lent)), outage);
                 Decision::Granted(hold)
