@@ -4,6 +4,7 @@ mod amount;
 mod catalogue;
 mod decision;
 mod estimate;
+mod fault;
 mod money;
 mod outage;
 mod policy;

@@ -9,20 +9,11 @@ use serde::Deserialize;
 use super::amount::Meter;
 use super::money::Money;
 use super::subject::{Scope, Subject};
-use super::window::{Per, Window};
+use super::window::Window;
 use crate::error::{Error, Result};
 
 /// The most limits one policy can have; each is one counter of the deciding script.
 pub const MAX_LIMITS: usize = 32;
-
-/// The largest limit of a log.
-const MAX_LOG: i64 = 1000;
-
-/// How many requests times microseconds of its period a rate can count: Lua numbers are exact to 2^53.
-const MAX_PARTS: i128 = 9_000_000_000_000_000;
-
-/// What is said of a rate that lets nothing through.
-const NOTHING: &str = "is a rate of nothing; give 1 or more, or block the scope";
 
 /// Which counter: what is counted, against which kind of scope, over which window.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -279,85 +270,6 @@ impl Limit {
             (limit.limit, limit.burst) = (Some(0), None);
         }
         limit
-    }
-
-    fn check(&self) -> Result<()> {
-        self.fault().map_or(Ok(()), |fault| Err(fault.error(&self.counter)))
-    }
-
-    /// What is wrong with it.
-    pub(super) fn fault(&self) -> Option<Fault> {
-        let fault = |field, what| Some(Fault { field, what });
-        if super::text::check_kind(&self.counter.scope).is_err() {
-            return fault("scope", "has no kind of scope, or one that keys cannot have; use letters and digits");
-        }
-        let per = self.counter.window.per();
-        let is_rate = per.rate_period().is_some();
-        let Some(limit) = self.limit else {
-            return match (is_rate, per) {
-                (true, _) => fault("limit", "is a rate without a number; say how many"),
-                (_, Per::Open) => fault("limit", "needs a number; say how many may be open at once"),
-                _ if !self.warn_at.is_empty() => {
-                    fault("warn_at", "has warnings but nothing to warn about; give it a number")
-                }
-                _ if self.overdraft != 0 => fault("overdraft", "only counts; give it a number"),
-                _ if self.mode == Mode::Shadow => fault("mode", "only counts; give it a number"),
-                _ => None,
-            };
-        };
-        if limit < 0 {
-            return fault("limit", "is negative; write 0 to refuse everything, or leave the limit out");
-        }
-        if self.overdraft < 0 || limit.checked_add(self.overdraft).is_none() {
-            return fault("overdraft", "has an overdraft that is negative or leaves the 64-bit range");
-        }
-        if !is_rate {
-            return self.burst.and_then(|_| fault("burst", "has a burst, which only a rate has"));
-        }
-        match per {
-            _ if limit == 0 => fault("limit", NOTHING),
-            _ if self.burst.is_some_and(|burst| burst < 1) => fault("burst", NOTHING),
-            _ if !self.warn_at.is_empty() => fault("warn_at", "is a rate, which has no warnings; leave them out"),
-            _ if self.overdraft != 0 => fault("overdraft", "is a rate, which has no overdraft; leave it out"),
-            Per::Sliding(_) | Per::Log(_) if self.burst.is_some() => {
-                fault("burst", "has a burst, which a sliding window has not")
-            }
-            _ => Self::rate_fault(&self.counter, limit, self.burst),
-        }
-    }
-
-    /// Whether the scripts can count to it, where it is a rate: of an override's.
-    pub(crate) fn check_rate(counter: &Counter, limit: i64) -> Result<()> {
-        Self::rate_fault(counter, limit, None).map_or(Ok(()), |fault| Err(fault.error(counter)))
-    }
-
-    fn rate_fault(counter: &Counter, limit: i64, burst: Option<i64>) -> Option<Fault> {
-        let per = counter.window.per();
-        let (field, most) = burst.filter(|burst| *burst > limit).map_or(("limit", limit), |burst| ("burst", burst));
-        let what = match per.rate_period()? {
-            _ if matches!(per, Per::Log(_)) && limit > MAX_LOG => {
-                "keeps the time of each request, for up to 1,000; use a sliding window for more"
-            }
-            period if i128::from(most) * i128::from(period.us()) > MAX_PARTS => {
-                "is too large for its period to be kept exactly; use a fixed window"
-            }
-            _ => return None,
-        };
-        Some(Fault { field, what })
-    }
-}
-
-/// What is wrong with a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// The field of a policy's file: of the number `limit`, whatever it is called there.
-    pub(super) field: &'static str,
-    what: &'static str,
-}
-
-impl Fault {
-    pub(super) fn error(&self, counter: &Counter) -> Error {
-        Error::invalid(format!("the limit on {counter} {}", self.what))
     }
 }
 
