@@ -94,7 +94,7 @@ impl CostGuard {
     /// [`warn_at`](crate::Limit::warn_at) reports.
     ///
     /// # Errors
-    /// `Invalid` when the subject lacks the scope, or the time is over.
+    /// `Invalid` when the subject lacks the scope, the time is over, or no policy could have such a limit.
     pub fn set_limit<'a>(&'a self, subject: &'a Subject, counter: &'a Counter, limit: i64) -> SetRule<'a> {
         SetRule::limit(&self.engine, subject, counter, limit)
     }

@@ -19,7 +19,7 @@ impl Meter {
     pub const TOKENS: Meter = Meter(Cow::Borrowed("tokens"));
     /// Requests; a request counts as one unless it says otherwise.
     pub const REQUESTS: Meter = Meter(Cow::Borrowed("requests"));
-    /// Calls that are open at once; a request is one unless it says otherwise.
+    /// Calls that are open at once, over [`Window::open`](crate::Window::open); a request is one unless it says otherwise.
     pub const CONCURRENCY: Meter = Meter(Cow::Borrowed("concurrency"));
     /// What a block counts in: nothing. It names a block among the limits of a denial.
     pub const BLOCK: Meter = Meter(Cow::Borrowed("block"));

@@ -1,5 +1,8 @@
 //! What a limit cannot be, and what to write instead.
 
+use std::borrow::Cow;
+
+use super::amount::Meter;
 use super::policy::{Counter, Limit};
 use super::window::Per;
 use crate::error::{Error, Result};
@@ -13,15 +16,22 @@ const MAX_PARTS: i128 = 9_000_000_000_000_000;
 /// What is said of a rate that lets nothing through.
 const NOTHING: &str = "is a rate of nothing; give 1 or more, or block the scope";
 
+/// How many calls may be open at once, in advice to whom gave no number.
+const SOME_CALLS: i64 = 20;
+
 /// What is wrong with a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     /// The field of a policy's file: of the number `limit`, whatever it is called there.
     pub(super) field: &'static str,
-    what: &'static str,
+    what: Cow<'static, str>,
 }
 
 impl Fault {
+    fn new(field: &'static str, what: impl Into<Cow<'static, str>>) -> Self {
+        Self { field, what: what.into() }
+    }
+
     pub(super) fn error(&self, counter: &Counter) -> Error {
         Error::invalid(format!("the limit on {counter} {}", self.what))
     }
@@ -34,9 +44,12 @@ impl Limit {
 
     /// What is wrong with it.
     pub(super) fn fault(&self) -> Option<Fault> {
-        let fault = |field, what| Some(Fault { field, what });
+        let fault = |field, what: &'static str| Some(Fault::new(field, what));
         if super::text::check_kind(self.counter().scope_kind()).is_err() {
             return fault("scope", "has no kind of scope, or one that keys cannot have; use letters and digits");
+        }
+        if let Some(fault) = Self::open_fault(self.counter(), self.limit()) {
+            return Some(fault);
         }
         let per = self.counter().window().per();
         let is_rate = per.rate_period().is_some();
@@ -74,9 +87,28 @@ impl Limit {
         }
     }
 
-    /// Whether the scripts can count to it, where it is a rate: of an override's.
-    pub(crate) fn check_rate(counter: &Counter, limit: i64) -> Result<()> {
-        Self::rate_fault(counter, limit, None).map_or(Ok(()), |fault| Err(fault.error(counter)))
+    /// Whether a policy could have it, and the scripts count to it: of an override's.
+    pub(crate) fn check_override(counter: &Counter, limit: i64) -> Result<()> {
+        let fault = Self::open_fault(counter, Some(limit)).or_else(|| Self::rate_fault(counter, limit, None));
+        fault.map_or(Ok(()), |fault| Err(fault.error(counter)))
+    }
+
+    /// Of calls nothing is charged when they end, and of everything else something is: what is charged to a window that does
+    /// not end would never come free, and a window over calls would stay empty.
+    fn open_fault(counter: &Counter, limit: Option<i64>) -> Option<Fault> {
+        let calls = limit.unwrap_or(SOME_CALLS);
+        let what = match (counter.window().per() == Per::Open, *counter.meter() == Meter::CONCURRENCY) {
+            (true, false) => format!(
+                "counts what is open at once, and only calls are; write `concurrency = {calls}` (Limit::concurrency), or \
+                 another window"
+            ),
+            (false, true) => format!(
+                "counts calls that are open, which never add up; write `concurrency = {calls}` (Limit::concurrency), or \
+                 count `requests`"
+            ),
+            _ => return None,
+        };
+        Some(Fault::new("per", what))
     }
 
     fn rate_fault(counter: &Counter, limit: i64, burst: Option<i64>) -> Option<Fault> {
@@ -91,6 +123,6 @@ impl Limit {
             }
             _ => return None,
         };
-        Some(Fault { field, what })
+        Some(Fault::new(field, what))
     }
 }

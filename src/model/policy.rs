@@ -304,8 +304,8 @@ impl Policy {
     /// A policy of these limits.
     ///
     /// # Errors
-    /// `Invalid` when there are none or more than [`MAX_LIMITS`], when one is negative or counts against a kind of scope that no key
-    /// can have, or when two use one counter.
+    /// `Invalid` when there are none or more than [`MAX_LIMITS`], when one is negative, counts against a kind of scope that no key
+    /// can have, or counts over a window that its meter has not, or when two use one counter.
     pub fn new(limits: impl IntoIterator<Item = Limit>) -> Result<Self> {
         let limits: Vec<_> = limits.into_iter().collect();
         limits.iter().try_for_each(Limit::check)?;

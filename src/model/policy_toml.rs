@@ -205,6 +205,7 @@ impl Entry {
             "overdraft" => start(field, self.overdraft.as_ref()),
             "warn_at" => start(field, self.warn_at.as_ref()),
             "mode" => start(field, self.mode.as_ref()),
+            "per" => start(field, self.per.as_ref()),
             _ => start("limit", self.limit.as_ref())
                 .or_else(|| start("requests", self.requests.as_ref()))
                 .or_else(|| start("tokens", self.tokens.as_ref()))
@@ -392,6 +393,9 @@ mod tests {
             (rate("").replace("60", "'60'"), "line 3, `requests`", "invalid type: string"),
             (rate("algorithm = 'log'").replace("60", "5000"), "line 3, `requests`", "for up to 1,000"),
             (rate("").replace("per = 'minute'", ""), "line 1, `per`", "per what?"),
+            (limit("2").replace("cost", "requests").replace("day", "open"), "line 5, `per`", "write `concurrency = 2`"),
+            (limit("3").replace("cost", "concurrency"), "line 5, `per`", "write `concurrency = 3`"),
+            (format!("{USER_COST}per = 'day'").replace("cost", "concurrency"), "line 4, `per`", "never add up"),
             (rate("").replace("requests = 60", ""), "line 1, `meter`", "what does it limit?"),
             (limit("99999999999999999999").replace("cost", "calls"), "line 4, `limit`", "is too large: the most is"),
             (limit("-1"), "line 4, `limit`", "an amount is 0 or more"),

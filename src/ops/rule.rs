@@ -90,7 +90,7 @@ impl<'a> SetRule<'a> {
                 return Err(Error::invalid("a limit is 0 or more; clear it to go back to the policy's own"));
             }
             What::Limit(counter, limit) => {
-                Limit::check_rate(counter, limit)?;
+                Limit::check_override(counter, limit)?;
                 (rule_name(&scope, counter), limit.to_string(), true)
             }
             What::ClearLimit(counter) => (rule_name(&scope, counter), String::new(), false),

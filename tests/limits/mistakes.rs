@@ -384,6 +384,32 @@ async fn a_shadow_rate_is_given_back_what_it_took_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_is_open_at_once_is_calls_and_nothing_else() {
+    on_every_store(async |store| {
+        let (guard, per_day) = (store.guard(), Counter::new("user", Meter::CONCURRENCY, Window::day()));
+        for counter in [Counter::new("user", Meter::REQUESTS, Window::open()), per_day] {
+            let refused = guard.set_limit(&alice(), &counter, 2).await.unwrap_err();
+            for limit in [Limit::new(counter.clone(), 2), Limit::count_only(counter)] {
+                let faulty = Policy::new([limit]).unwrap_err();
+                assert_eq!((faulty.kind(), refused.kind()), (ErrorKind::Invalid, ErrorKind::Invalid));
+                assert!(faulty.to_string().contains("write `concurrency = 2"), "{faulty}");
+            }
+            assert!(refused.to_string().contains("write `concurrency = 2`"), "{refused}");
+        }
+        let policy = only(Limit::concurrency("user", 1));
+        guard.set_limit(&alice(), policy.limits()[0].counter(), 2).await.unwrap();
+        for _ in 0..2 {
+            let hold = granted(guard.reserve(&policy, &alice(), Money::ZERO).await.unwrap());
+            let mut other = granted(guard.reserve(&policy, &alice(), Money::ZERO).await.unwrap());
+            other.settle(Money::ZERO).await.unwrap();
+            guard.hold(&alice(), hold.id()).await.unwrap().release().await.unwrap();
+            hold.forget();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_counts_in_no_window_is_not_corrected_by_hand() {
     on_every_store(async |store| {
         let guard = store.guard();

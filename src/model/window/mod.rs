@@ -168,7 +168,7 @@ impl Window {
         Ok(Self::new(Per::Log(Period::new(period)?)))
     }
 
-    /// As long as a hold is open.
+    /// As long as a hold is open: of [`Meter::CONCURRENCY`](crate::Meter::CONCURRENCY), which has no other window.
     #[must_use]
     pub const fn open() -> Self {
         Self::new(Per::Open)
