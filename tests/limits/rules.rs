@@ -224,7 +224,7 @@ async fn an_override_is_none_that_a_policy_could_not_have() {
             for refused in [most + 1, 1_000_000, i64::MAX] {
                 let err = guard.set_limit(&alice(), counter, refused).at(at(0)).await.unwrap_err();
                 assert_eq!(err.kind(), ErrorKind::Invalid, "{err}");
-                assert!(err.to_string().contains("use a"), "{err}");
+                assert!(err.to_string().contains("write a fixed window"), "{err}");
             }
             assert!(guard.rules(&alice()).at(at(0)).await.unwrap().is_empty());
             guard.set_limit(&alice(), counter, most).at(at(0)).await.unwrap();
