@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use costguard::ErrorKind;
 use costguard::model::{Money, Price, PriceCatalogue, ServiceTier, TokenKind, Usage};
+use costguard::{Amounts, ErrorKind, Estimate};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
@@ -59,6 +59,53 @@ fn usage_of(tokens: [u64; 10], tier: ServiceTier) -> Usage {
         audio_output,
         tier,
     }
+}
+
+/// What a call with 1,000 tokens of input may cost at most that may generate 1,000.
+fn most(prices: &PriceCatalogue, model: &str, tier: ServiceTier) -> Estimate {
+    Estimate::priced(prices, model, &Usage::new(1000, 0).with_tier(tier), 1000).unwrap()
+}
+
+/// The dearest of the calls that generate 1,000 tokens of one kind.
+fn dearest(prices: &PriceCatalogue, model: &str, tier: ServiceTier) -> Estimate {
+    let of = |reasoning, audio_output| {
+        let output = 1000 - reasoning - audio_output;
+        prices.cost(model, &Usage { output, reasoning, audio_output, tier, ..Usage::new(1000, 0) }).ok()
+    };
+    let costs = [of(0, 0), of(1000, 0), of(0, 1000)];
+    Amounts::cost(costs.into_iter().flatten().max().unwrap()).tokens(2000).into()
+}
+
+#[test]
+fn an_estimate_is_the_most_that_a_call_can_cost_whatever_it_generates() {
+    let text = r#"{"thinks": {"input_cost_per_token": 1.5e-07, "output_cost_per_token": 6e-07,
+        "output_cost_per_reasoning_token": 3.5e-06, "output_cost_per_token_batches": 3e-07,
+        "output_cost_per_reasoning_token_batches": 2e-07, "output_cost_per_token_above_900_tokens_priority": 9e-06}}"#;
+    let prices = PriceCatalogue::from_json(text).unwrap();
+    let dollars = |text: &str| Estimate::from(Amounts::cost(usd(text)).tokens(2000));
+    assert_eq!(most(&prices, "thinks", ServiceTier::Standard), dollars("0.00365"));
+    assert_eq!(most(&prices, "thinks", ServiceTier::Batch), dollars("0.00045"));
+    // The output price of the long context is the reasoning price there.
+    assert_eq!(most(&prices, "thinks", ServiceTier::Priority), dollars("0.00915"));
+
+    // What is said to be generated already stays what it is.
+    let drafted = Usage { output: 10, reasoning: 20, ..Usage::new(100, 0) };
+    let all = prices.cost("thinks", &Usage { reasoning: 1020, ..drafted }).unwrap();
+    let estimate = Estimate::priced(&prices, "thinks", &drafted, 1000).unwrap();
+    assert_eq!(estimate, Amounts::cost(all).tokens(1130).into());
+
+    let sample = sample();
+    let tiers = [ServiceTier::Standard, ServiceTier::Batch, ServiceTier::Flex, ServiceTier::Priority];
+    for (model, tier) in sample.models().flat_map(|model| tiers.map(|tier| (model, tier))) {
+        assert_eq!(most(&sample, model, tier), dearest(&sample, model, tier), "{model} {tier}");
+    }
+    let plain = sample.cost("claude-sonnet-4-5", &Usage::new(1000, 1000)).unwrap();
+    let estimate = most(&sample, "claude-sonnet-4-5", ServiceTier::Standard);
+    assert_eq!(
+        estimate,
+        Amounts::cost(plain).tokens(2000).into(),
+        "where all costs the same it is the price of output"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::amount::{Amounts, Meter};
 use super::catalogue::PriceCatalogue;
 use super::money::Money;
-use super::usage::Usage;
+use super::usage::{TokenKind, Usage};
 use crate::error::Result;
 
 /// The amounts to reserve for a request whose cost is known only when it ends.
@@ -23,13 +23,16 @@ impl Estimate {
         Ok(text.parse::<Money>()?.into())
     }
 
-    /// The most that a call can cost: its input, and output up to `max_output_tokens`, at the model's price. Holds the
-    /// same number of tokens, too.
+    /// The most that a call can cost: its input, and up to `max_output_tokens` of the dearest kind that it can generate by the
+    /// model's price, in this service tier and at this length of prompt. That is plain output for most models, and reasoning
+    /// or audio where these cost more. Holds the same number of tokens, too. For a call that will not think or speak
+    /// [`PriceCatalogue::cost`] prices less.
     ///
     /// # Errors
     /// `UnknownModel` when the catalogue has no price for the model, `Invalid` when a price is missing or too large.
     pub fn priced(catalogue: &PriceCatalogue, model: &str, input: &Usage, max_output_tokens: u64) -> Result<Self> {
-        let usage = Usage { output: input.output.saturating_add(max_output_tokens), ..*input };
+        let dearest = catalogue.get(model).map_or(TokenKind::Output, |price| price.dearest_output(input));
+        let usage = input.generating(dearest, max_output_tokens);
         let tokens = usage.total_tokens();
         Ok(Amounts::cost(catalogue.cost(model, &usage)?).tokens(tokens).into())
     }

@@ -173,6 +173,13 @@ impl Price {
         dearer.or(short)
     }
 
+    /// The kind of token that costs most of those that a call like this one can generate.
+    pub(super) fn dearest_output(&self, usage: &Usage) -> TokenKind {
+        let rate = |kind: &TokenKind| self.rate(*kind, usage.tier, usage.prompt_tokens());
+        // The last of those that cost the same: plain output.
+        TokenKind::COMPLETION.into_iter().rev().max_by_key(rate).unwrap_or(TokenKind::Output)
+    }
+
     /// The exact cost of one call.
     ///
     /// # Errors

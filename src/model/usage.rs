@@ -76,6 +76,18 @@ impl Usage {
         }
     }
 
+    /// And so many generated tokens of one kind; nothing for a kind that prompts consist of. Saturates at `u64::MAX`.
+    pub(super) fn generating(mut self, kind: TokenKind, tokens: u64) -> Self {
+        let count = match kind {
+            TokenKind::Reasoning => &mut self.reasoning,
+            TokenKind::AudioOutput => &mut self.audio_output,
+            TokenKind::Output => &mut self.output,
+            _ => return self,
+        };
+        *count = count.saturating_add(tokens);
+        self
+    }
+
     /// All tokens of the prompt, cached or not, text or audio. Saturates at `u64::MAX`.
     ///
     /// This is the length that context tiers ("above 200,000 tokens") are decided by.
