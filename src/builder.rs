@@ -103,7 +103,8 @@ impl Builder {
 
     /// Keeps what waits to be delivered in this file too, so that it survives the end of the process, be it `kill -9`: a line
     /// is written before the request is answered, and brought to the disk about once a second. The next guard on the file
-    /// delivers it. Each guard needs a file of its own. Default: none, and what is undelivered ends with the guard.
+    /// delivers it, from when it is made, or from its first `admit`, `charge` or `reserve` where that is outside of a tokio
+    /// runtime. Each guard needs a file of its own. Default: none, and what is undelivered ends with the guard.
     #[must_use]
     pub fn outage_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.outage_file = Some(path.into());

@@ -1,9 +1,11 @@
 //! What waits for the store, and how it gets there.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use costguard::service::HealthStatus;
+use costguard::store::redis::RedisStore;
 use costguard::{CostGuard, Decision, ErrorKind, Outage, Subject};
 
 use super::support::{Proxy, Server};
@@ -87,6 +89,29 @@ async fn what_a_process_that_was_killed_had_granted_is_delivered_once_by_the_nex
     assert_eq!(direct.peek(&policy, &alice()).await.unwrap()[0].used, 1 + 2 + 3 + 2 + 2);
     assert_eq!((guard.undelivered().rejected, next.undelivered().rejected), (0, 0));
     assert_eq!(std::fs::metadata(&left).unwrap().len(), 0, "all is done");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_guard_found_in_its_file_outside_of_a_runtime_is_delivered_with_its_first_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, left) = (dir.path().join("queue"), dir.path().join("left"));
+    let server = Server::start();
+    let proxy = Proxy::start(&server.url()).await;
+    let builder = CostGuard::builder().outage(Outage::Allow).outage_file(&path);
+    let guard = builder.connect_with(&config(&proxy.url())).await.unwrap();
+    let policy = policy(100);
+    cut(&proxy, &[&guard]).await;
+    assert!(guard.admit(&policy, &alice(), nanos(7)).await.unwrap().is_granted());
+    std::fs::copy(&path, &left).unwrap();
+
+    let store = RedisStore::connect_with(&config(&server.url())).await.unwrap();
+    let next = CostGuard::builder().outage_file(&left);
+    let next = std::thread::spawn(move || next.store(Arc::new(store)).unwrap()).join().unwrap();
+    assert_eq!(next.undelivered().depth, 1);
+    // It denies what comes in an outage, and delivers all the same.
+    assert!(next.admit(&policy, &alice(), nanos(1)).await.unwrap().is_granted());
+    until("it is delivered", async || next.undelivered().depth == 0).await;
+    assert_eq!(next.peek(&policy, &alice()).await.unwrap()[0].used, 8);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

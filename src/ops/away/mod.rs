@@ -27,7 +27,15 @@ pub(crate) struct Away {
     /// Decides meanwhile. It remembers what it granted until the windows end, so that all outages of a window share one share.
     pub(crate) local: Arc<Engine>,
     pub(crate) queue: Arc<Queue>,
-    is_delivering: Arc<AtomicBool>,
+    turn: Arc<Turn>,
+}
+
+/// Who delivers.
+#[derive(Debug, Default)]
+struct Turn {
+    is_taken: AtomicBool,
+    /// Whether somebody who had it has ended, and may have left something: outside a runtime, or with his runtime.
+    was_given_up: AtomicBool,
 }
 
 /// What became of asking the store.
@@ -60,12 +68,18 @@ impl Away {
 
     fn new(engine: &Engine, outage: Outage, queue: Queue) -> Self {
         let local = Arc::new(engine.in_process());
-        Self { outage, local, queue: Arc::new(queue), is_delivering: Arc::default() }
+        Self { outage, local, queue: Arc::new(queue), turn: Arc::default() }
     }
 
-    /// How this engine goes on without its store; `None` when requests are to fail.
-    pub(crate) fn of(engine: &Engine, outage: Option<Outage>) -> Option<(&Self, Outage)> {
+    /// How this engine goes on without its store; `None` when requests are to fail. Whatever they are to do, what was left
+    /// undelivered is taken up; that costs a look at one flag where there is nothing.
+    pub(crate) fn of(engine: &Arc<Engine>, outage: Option<Outage>) -> Option<(&Self, Outage)> {
         let away = engine.away.as_ref()?;
+        if away.turn.was_given_up.load(Ordering::Relaxed) {
+            // Before the queue is looked at: what comes later is given up later, too.
+            away.turn.was_given_up.store(false, Ordering::SeqCst);
+            away.deliver(engine);
+        }
         let outage = outage.unwrap_or(away.outage);
         (outage != Outage::Deny).then_some((away, outage))
     }
@@ -99,11 +113,11 @@ impl Away {
     /// Delivers in the background until the queue is empty, unless that is under way. Outside a runtime it waits for the next
     /// request.
     pub(crate) fn deliver(&self, engine: &Arc<Engine>) {
-        if self.queue.depth() == 0 || self.is_delivering.swap(true, Ordering::SeqCst) {
+        if self.queue.depth() == 0 || self.turn.is_taken.swap(true, Ordering::SeqCst) {
             return;
         }
         // Should the runtime end in between, another one may go on.
-        let delivering = Delivering(Arc::clone(&self.is_delivering));
+        let delivering = Delivering(Arc::clone(&self.turn));
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(delivery::deliver_all(Arc::downgrade(engine), Arc::clone(&self.queue), delivering));
         }
@@ -120,11 +134,12 @@ fn at_once(future: impl Future<Output = Result<()>>) -> Result<()> {
 
 /// As long as it lives the queue is being delivered.
 #[derive(Debug)]
-pub(crate) struct Delivering(Arc<AtomicBool>);
+pub(crate) struct Delivering(Arc<Turn>);
 
 impl Drop for Delivering {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
+        self.0.is_taken.store(false, Ordering::SeqCst);
+        self.0.was_given_up.store(true, Ordering::SeqCst);
     }
 }
 
