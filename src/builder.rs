@@ -79,7 +79,7 @@ impl Builder {
     /// Remembers up to so many denials in this process, so that who asks again before the window ends costs no round trip. Only
     /// denials that no release, settlement, raise or expiry can lift: by a limit that is [`fixed`](crate::Limit::fixed), over a
     /// calendar window or every N seconds, that what is used already leaves no room for. What another process corrects by
-    /// hand or refunds is seen when the window ends. Default: 0, none.
+    /// hand or refunds is seen when the window ends; a store that has lost its data within seconds. Default: 0, none.
     #[must_use]
     pub fn denial_cache(mut self, capacity: usize) -> Self {
         self.denial_cache = capacity;
@@ -195,7 +195,7 @@ impl Builder {
         let mut engine = Engine::new(store, prefix, self.retention, self.receipt_ttl, self.clock);
         engine.durability = self.durability;
         engine.trace_keys = self.trace_keys;
-        engine.denials = (self.denial_cache > 0).then(|| Denials::new(self.denial_cache));
+        engine.denials = (self.denial_cache > 0).then(|| Denials::new(self.denial_cache, engine.loss.clone()));
         engine.away = Some(match &self.outage_file {
             Some(file) => Away::with_file(&engine, self.outage, self.outage_queue, file)?,
             None => Away::in_memory(&engine, self.outage, self.outage_queue),

@@ -12,8 +12,10 @@ use std::time::Duration;
 use costguard::store::embedded::Embedded;
 use costguard::store::{KeysFuture, ManualClock, RunFuture, ScriptCall, Store};
 use costguard::{
-    Amounts, Correction, CostGuard, Counter, Decision, Denial, Estimate, Limit, Meter, Money, Policy, Subject, Window,
+    Amounts, Correction, CostGuard, Counter, Decision, Denial, Estimate, Event, Limit, Meter, Money, Policy, Subject,
+    Window,
 };
+use support::Server;
 use support::stores::START_MS;
 use tokio::sync::Semaphore;
 
@@ -253,4 +255,57 @@ async fn a_denial_from_before_a_correction_that_arrives_after_it_is_not_remember
     drop(answers);
     assert!(!denied.await.unwrap());
     assert!(world.admit(&policy, nanos(5)).await.is_none(), "there are 50 left");
+}
+
+#[tokio::test]
+async fn what_a_fixed_limit_refused_says_nothing_of_one_that_may_be_raised() {
+    let world = World::new();
+    let (fixed, raised) = (policy(fixed_day(100)), policy(Limit::cost("user", nanos(100), Window::day())));
+    world.guard.charge(&fixed, &alice(), nanos(100)).await.unwrap();
+    assert!(world.remembers(&fixed, Amounts::cost(nanos(1))).await);
+    world.guard.set_limit(&alice(), raised.limits()[0].counter(), 1000).await.unwrap();
+    assert!(world.admit(&raised, nanos(1)).await.is_none());
+    assert!(world.remembers(&fixed, Amounts::cost(nanos(1))).await);
+}
+
+#[tokio::test]
+async fn a_remembered_denial_says_when_to_come_again_as_the_store_did() {
+    let world = World::new();
+    let hour = Limit::cost("user", nanos(100), Window::hour()).fixed();
+    let policy = Policy::new([hour, Limit::cost("user", nanos(100), Window::month())]).unwrap();
+    world.guard.charge(&policy, &alice(), nanos(100)).await.unwrap();
+    let first = world.admit(&policy, nanos(1)).await.unwrap();
+    assert_eq!(first.limit.window, Window::month());
+    let passed = Duration::from_secs(1800);
+    world.clock.advance_ms(i64::try_from(passed.as_millis()).unwrap());
+    let again = world.admit(&policy, nanos(1)).await.unwrap();
+    assert!(again.remembered && again.limit == first.limit);
+    let off = again.retry_after.unwrap().abs_diff(first.retry_after.unwrap() - passed);
+    assert!(off < Duration::from_secs(1), "{off:?}");
+    // It is remembered as long as the hour is full, and no longer.
+    world.clock.advance_ms(HOUR_MS / 2);
+    assert!(!world.admit(&policy, nanos(1)).await.unwrap().remembered);
+}
+
+#[tokio::test]
+async fn denials_are_forgotten_with_the_data_of_the_store() {
+    let server = Server::start();
+    let guard = CostGuard::builder().denial_cache(100).connect(&server.url()).await.unwrap();
+    let (policy, mut events) = (policy(fixed_day(100)), guard.events());
+    guard.charge(&policy, &alice(), nanos(100)).await.unwrap();
+    assert!(guard.health().await.data_lost_ms.is_none(), "it has looked at the store's name");
+    for _ in 0..2 {
+        assert!(!guard.admit(&policy, &alice(), nanos(1)).await.unwrap().is_granted());
+    }
+    let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+    redis::cmd("FLUSHALL").exec(&mut connection).unwrap();
+    // Nothing but what is denied from memory is asked: it hears of it all the same.
+    let noticed = async {
+        while guard.admit(&policy, &alice(), nanos(1)).await.is_ok_and(|decision| !decision.is_granted()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), noticed).await.unwrap();
+    assert!(matches!(events.recv().await.unwrap(), Event::DataLost { .. }));
+    assert_eq!(guard.peek(&policy, &alice()).await.unwrap()[0].used, 1);
 }

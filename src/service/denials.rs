@@ -1,10 +1,12 @@
 //! Denials that cannot change before their window ends, remembered in this process: who asks again costs no round trip.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
 
+use super::LossWatch;
 use crate::metrics;
 use crate::model::Denial;
 
@@ -12,8 +14,10 @@ use crate::model::Denial;
 #[derive(Debug)]
 pub(crate) struct Denials {
     cache: Cache<String, Remembered>,
-    /// How often all was forgotten.
-    generation: AtomicU64,
+    /// How often something was given back by hand.
+    given_back: AtomicU64,
+    /// What was denied ends with the data by which it was.
+    loss: Option<Arc<LossWatch>>,
 }
 
 /// A denial and for whom it counts.
@@ -25,6 +29,10 @@ struct Remembered {
     amount: i64,
     /// When its window ends: what was left of it when the answer came, from when the request was sent.
     ends: Moment,
+    /// How much longer the limit refuses that binds longest, where that is another.
+    beyond: Duration,
+    /// Of the request that met it.
+    generation: u64,
 }
 
 /// A time by both clocks of this machine, of which one can be set back and the other may stand still while the machine sleeps.
@@ -49,26 +57,31 @@ impl Moment {
 }
 
 impl Denials {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { cache: Cache::new(capacity), generation: AtomicU64::new(0) }
+    pub(crate) fn new(capacity: usize, loss: Option<Arc<LossWatch>>) -> Self {
+        Self { cache: Cache::new(capacity), given_back: AtomicU64::new(0), loss }
     }
 
-    /// What a request takes along that may be denied.
+    /// What a request takes along that may be denied: it is another one after all was forgotten.
     pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::SeqCst)
+        let losses = self.loss.as_ref().map_or(0, |loss| loss.losses());
+        self.given_back.load(Ordering::SeqCst).wrapping_add(losses)
     }
 
     /// The denial of an earlier request of which this one would meet the same. `amount` gives what is asked of a limit.
     pub(crate) fn find(&self, key: &str, now: Moment, amount: impl Fn(usize) -> i64) -> Option<Denial> {
-        let Remembered { mut denial, place, amount: refused, ends } = self.cache.get(key)?;
-        let Some(left) = now.until(ends) else {
+        let Remembered { mut denial, place, amount: refused, ends, beyond, generation } = self.cache.get(key)?;
+        // Whoever is only ever denied from memory would not hear that the store has lost its data.
+        if let Some(loss) = &self.loss {
+            loss.tick();
+        }
+        let Some(left) = now.until(ends).filter(|_| generation == self.generation()) else {
             self.cache.remove(key);
             return None;
         };
         if amount(place) < refused {
             return None;
         }
-        denial.retry_after = denial.retry_after.map(|_| left);
+        denial.retry_after = denial.retry_after.map(|_| left + beyond);
         denial.remembered = true;
         metrics::DECISIONS.count(["remembered"]);
         Some(denial)
@@ -87,16 +100,18 @@ impl Denials {
         if self.generation() != generation {
             return;
         }
-        self.cache.insert(key.clone(), Remembered { denial: denial.clone(), place, amount, ends });
-        // Forgotten in between: that came before this, or takes this along.
-        if self.generation() != generation {
-            self.cache.remove(&key);
-        }
+        let beyond = match denial.retry_after {
+            Some(wait) if denial.limits.get(place) != Some(&denial.limit) => {
+                wait.saturating_sub(ends.instant.saturating_duration_since(Instant::now()))
+            }
+            _ => Duration::ZERO,
+        };
+        self.cache.insert(key, Remembered { denial: denial.clone(), place, amount, ends, beyond, generation });
     }
 
     /// Forgets all: something was given back by hand.
     pub(crate) fn clear(&self) {
-        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.given_back.fetch_add(1, Ordering::SeqCst);
         self.cache.clear();
     }
 }
@@ -113,7 +128,7 @@ mod tests {
         let (retry_after, limits) = (Some(Duration::from_secs(60)), vec![state.clone()]);
         let (refused_by, remembered, decided) = (vec![0], false, Decided::ByStore);
         let denial = Denial { limit: state, retry_after, limits, refused_by, remembered, decided };
-        let denials = Denials::new(10);
+        let denials = Denials::new(10, None);
         let sent = Moment { at_ms: 0, instant: Instant::now() };
         let left_s = |wall_s: i64, passed_s: u64| {
             denials.remember("key".to_owned(), &denial, (0, 1), sent.after(60_000), 0);

@@ -30,6 +30,7 @@ pub(crate) struct LossWatch {
     /// The key that was looked at last. One look at a time: an answer that comes late would seem to be another name.
     turn: tokio::sync::Mutex<usize>,
     state: Mutex<State>,
+    losses: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +55,7 @@ impl LossWatch {
             next_s: AtomicU64::new(0),
             turn: tokio::sync::Mutex::new(0),
             state: Mutex::new(state),
+            losses: AtomicU64::new(0),
         }))
     }
 
@@ -92,6 +94,11 @@ impl LossWatch {
         self.state().noticed_ms
     }
 
+    /// How many losses were noticed.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
+    }
+
     async fn look(&self, at: usize) {
         match self.name_of(&self.keys[at]).await {
             Ok(name) => self.seen(at, name),
@@ -120,6 +127,8 @@ impl LossWatch {
         let noticed_ms = chrono::Utc::now().timestamp_millis();
         state.noticed_ms = Some(noticed_ms);
         drop(state);
+        // Who hears of it finds nothing remembered.
+        self.losses.fetch_add(1, Ordering::SeqCst);
         metrics::DATA_LOSSES.count([]);
         tracing::error!(
             store = self.store.describe(),

@@ -366,11 +366,12 @@ impl Plan {
         LimitState::new(limit, entry.scope.clone(), entry.span_ms, used, held)
     }
 
-    /// What a denial is remembered under: who asks for what, in which windows.
+    /// What a denial is remembered under: who asks for what, in which windows, and which limits an override may lift.
     pub(crate) fn denial_key(&self) -> String {
         let mut key = String::with_capacity(64 * self.entries.len());
         for (_, limit, entry) in self.each() {
-            key.extend([entry.key.as_str(), " ", &limit_text(limit), "\n"]);
+            let word = if limit.is_fixed() { " fixed " } else { " " };
+            key.extend([entry.key.as_str(), word, &limit_text(limit), "\n"]);
         }
         key
     }
