@@ -87,6 +87,10 @@ impl Builder {
     }
 
     /// What becomes of requests while the store is away, where a request does not say otherwise. Default: [`Outage::Deny`].
+    ///
+    /// With another than that the guard also comes up while the store is away: it connects [lazily](RedisConfig::lazy),
+    /// whatever the configuration says, and only settings that cannot work are an error. A server that lets nobody in, for
+    /// its password is another, is away as well: the log and [`CostGuard::health`] say why.
     #[must_use]
     pub fn outage(mut self, outage: Outage) -> Self {
         self.outage = outage;
@@ -155,7 +159,7 @@ impl Builder {
     ///
     /// # Errors
     /// `Invalid` when the settings cannot work, or name another prefix than this builder; `Unavailable` when no server
-    /// answers.
+    /// answers, and neither the configuration is lazy nor [`outage`](Self::outage) other than to deny.
     pub async fn connect_with(mut self, config: &RedisConfig) -> Result<CostGuard> {
         if let Some(prefix) = &config.key_prefix {
             // Another prefix is another set of budgets, all of them at zero: nothing to guess about.
@@ -167,7 +171,9 @@ impl Builder {
             }
             prefix.clone_into(&mut self.prefix);
         }
-        let store = RedisStore::connect_with(config).await?;
+        // What goes on without the store begins without it, too.
+        let lazy = (self.outage != Outage::Deny).then(|| config.clone().lazy(true));
+        let store = RedisStore::connect_with(lazy.as_ref().unwrap_or(config)).await?;
         self.store(Arc::new(store))
     }
 

@@ -52,3 +52,4 @@ pub use model::{
 };
 pub use ops::{Charged, Correction, Counted, Growth, Hold, JointHold, Refunded, Rule, RuleKind, Settled, Undelivered};
 pub use service::Event;
+pub use store::redis::RedisConfig;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use costguard::service::HealthStatus;
 use costguard::store::redis::RedisStore;
-use costguard::{CostGuard, Decision, ErrorKind, Outage, Subject};
+use costguard::{CostGuard, Decision, ErrorKind, Outage, RedisConfig, Subject};
 
+use super::support::server::free_addr;
 use super::support::{Proxy, Server};
 use super::{Setting, alice, config, cut, lose, nanos, policy, until, without};
 
@@ -112,6 +113,47 @@ async fn what_a_guard_found_in_its_file_outside_of_a_runtime_is_delivered_with_i
     assert!(next.admit(&policy, &alice(), nanos(1)).await.unwrap().is_granted());
     until("it is delivered", async || next.undelivered().depth == 0).await;
     assert_eq!(next.peek(&policy, &alice()).await.unwrap()[0].used, 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_starts_while_the_store_is_away_goes_on_without_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, left) = (dir.path().join("queue"), dir.path().join("left"));
+    let addr = free_addr();
+    let (policy, away) = (policy(100), config(&format!("redis://{addr}")).lazy(false));
+    let by_default = CostGuard::connect(&format!("redis://{addr}")).await.unwrap_err();
+    assert_eq!(by_default.kind(), ErrorKind::Unavailable);
+    let builder = |path| CostGuard::builder().outage(super::a_tenth()).outage_file(path);
+    let first = builder(&path).connect_with(&away).await.unwrap();
+    assert!(first.admit(&policy, &alice(), nanos(7)).await.unwrap().is_granted());
+    std::fs::copy(&path, &left).unwrap();
+
+    // The next one starts from what the first has left, the store being away still.
+    let next = builder(&left).connect_with(&away).await.unwrap();
+    assert_eq!(next.undelivered().depth, 1);
+    assert!(!next.admit(&policy, &alice(), nanos(4)).await.unwrap().is_granted(), "7 of 10 are spent");
+    assert!(next.admit(&policy, &alice(), nanos(3)).await.unwrap().is_granted());
+    let _server = Server::start_at(addr, &[]);
+    until("all is delivered", async || next.undelivered().depth == 0).await;
+    let granted = next.admit(&policy, &alice(), nanos(4)).await.unwrap();
+    assert!(granted.is_granted(), "the store decides again");
+    assert_eq!(next.peek(&policy, &alice()).await.unwrap()[0].used, 14);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_that_cannot_work_are_an_error_at_once_also_with_an_outage_policy() {
+    let builder = || CostGuard::builder().outage(Outage::Allow);
+    let (server, nodes) = ("rediss://127.0.0.1:1", "rediss+cluster://127.0.0.1:1");
+    let tls = |url: &str| RedisConfig::from_url(&format!("{url}?tls_ca=/no/such/ca.pem")).unwrap();
+    let prefixed = config("redis://127.0.0.1:1").key_prefix("other:");
+    for (err, what) in [
+        (builder().connect("redis://").await.unwrap_err(), "URL"),
+        (builder().connect_with(&tls(server)).await.unwrap_err(), "/no/such/ca.pem"),
+        (builder().connect_with(&tls(nodes)).await.unwrap_err(), "/no/such/ca.pem"),
+        (builder().prefix("app:").connect_with(&prefixed).await.unwrap_err(), "set one of them"),
+    ] {
+        assert!(err.kind() != ErrorKind::Unavailable && err.to_string().contains(what), "{err}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
