@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::builder::Builder;
 use crate::error::{Error, Result};
-use crate::model::{Amounts, Counter, Estimate, Meter, Policy, Subject};
+use crate::model::{Amounts, Counter, Estimate, IntoAmount, Meter, Policy, Subject};
 use crate::ops::request::Request;
 use crate::ops::{
     Adjust, Adjustments, Admit, Charge, Correction, Count, Engine, FindHold, ListHolds, ListRules, Peek, Refund,
@@ -93,10 +93,24 @@ impl CostGuard {
     /// process at once and until a time. Limits that are [`fixed`](crate::Limit::fixed) stay, and so does what
     /// [`warn_at`](crate::Limit::warn_at) reports.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use costguard::{CostGuard, Counter, Meter, Money, Subject, Window};
+    ///
+    /// # async fn example(guard: CostGuard) -> costguard::Result<()> {
+    /// let alice = Subject::new("acme").scope("user", "alice");
+    /// let cost = Counter::new("user", Meter::COST, Window::day());
+    /// guard.set_limit(&alice, &cost, "100.00".parse::<Money>()?).lasting(Duration::from_secs(8 * 3600)).await?;
+    /// guard.set_limit(&alice, &Counter::new("user", Meter::TOKENS, Window::day()), 2_000_000).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `Invalid` when the subject lacks the scope, the time is over, or no policy could have such a limit.
-    pub fn set_limit<'a>(&'a self, subject: &'a Subject, counter: &'a Counter, limit: i64) -> SetRule<'a> {
-        SetRule::limit(&self.engine, subject, counter, limit)
+    pub fn set_limit<'a>(&'a self, subject: &'a Subject, counter: &'a Counter, limit: impl IntoAmount) -> SetRule<'a> {
+        SetRule::limit(&self.engine, subject, counter, limit.into_amount())
     }
 
     /// Goes back to what policies say about this counter of this scope.

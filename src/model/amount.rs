@@ -97,6 +97,26 @@ impl fmt::Display for Meter {
     }
 }
 
+/// What an amount of one meter can be given as: a whole number in the meter's unit, and money as [`Money`].
+///
+/// It is no `Into<i64>`, for then a number that is written out would be an `i32`, and three dollars do not fit one in nano-dollars.
+pub trait IntoAmount {
+    /// The amount, in the meter's unit.
+    fn into_amount(self) -> i64;
+}
+
+impl IntoAmount for i64 {
+    fn into_amount(self) -> i64 {
+        self
+    }
+}
+
+impl IntoAmount for Money {
+    fn into_amount(self) -> i64 {
+        self.nanos()
+    }
+}
+
 /// How much of each meter one request takes.
 ///
 /// `requests` and `concurrency` are 1 unless set. Every other meter that the policy limits must be given: a meter that was

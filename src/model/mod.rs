@@ -18,7 +18,7 @@ mod usage;
 mod usage_json;
 mod window;
 
-pub use amount::{Amounts, Meter};
+pub use amount::{Amounts, IntoAmount, Meter};
 pub use catalogue::{PriceCatalogue, Unpriced};
 pub use decision::{Decision, Denial, Grant, LimitState};
 pub use estimate::Estimate;

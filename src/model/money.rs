@@ -95,6 +95,20 @@ impl Money {
     }
 }
 
+/// In nano-dollars, as [`Meter::COST`](crate::Meter::COST) counts.
+impl From<Money> for i64 {
+    fn from(money: Money) -> Self {
+        money.nanos
+    }
+}
+
+/// In nano-dollars, as [`Meter::COST`](crate::Meter::COST) counts.
+impl From<Money> for i128 {
+    fn from(money: Money) -> Self {
+        money.nanos.into()
+    }
+}
+
 impl fmt::Display for Money {
     /// Plain decimal dollars: at least two decimals, no trailing zeros beyond them, no currency sign.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::amount::Meter;
+use super::amount::{IntoAmount, Meter};
 use super::money::Money;
 use super::subject::{Scope, Subject};
 use super::window::Window;
@@ -144,16 +144,25 @@ pub enum Mode {
 }
 
 impl Limit {
-    /// A limit on any meter, in its unit; nano-dollars for [`Meter::COST`].
+    /// A limit on any meter, in its unit; [`Money`], or nano-dollars, for [`Meter::COST`].
+    ///
+    /// ```
+    /// use costguard::{Counter, Limit, Meter, Money, Window};
+    ///
+    /// let tokens = Limit::new(Counter::new("user", Meter::TOKENS, Window::day()), 50_000_000);
+    /// let cost = Limit::new(Counter::new("user", Meter::COST, Window::day()), "75.00".parse::<Money>()?);
+    /// assert_eq!(cost.limit(), Some(75_000_000_000));
+    /// # Ok::<(), costguard::Error>(())
+    /// ```
     #[must_use]
-    pub fn new(counter: Counter, limit: i64) -> Self {
-        Self { limit: Some(limit), ..Self::count_only(counter) }
+    pub fn new(counter: Counter, limit: impl IntoAmount) -> Self {
+        Self { limit: Some(limit.into_amount()), ..Self::count_only(counter) }
     }
 
     /// A limit on money: `Limit::cost("user", "75.00".parse()?, Window::day())`.
     #[must_use]
     pub fn cost(scope_kind: &str, limit: Money, window: Window) -> Self {
-        Self::new(Counter::new(scope_kind, Meter::COST, window), limit.nanos())
+        Self::new(Counter::new(scope_kind, Meter::COST, window), limit)
     }
 
     /// So many requests per `period`, evenly (GCRA), with a [`burst`](Self::burst) of as many at once.
@@ -179,16 +188,24 @@ impl Limit {
 
     /// How many of a rate may come at once, where that is not as many as the limit.
     #[must_use]
-    pub fn burst(mut self, burst: i64) -> Self {
-        self.burst = Some(burst);
+    pub fn burst(mut self, burst: impl IntoAmount) -> Self {
+        self.burst = Some(burst.into_amount());
         self
     }
 
     /// By how much the limit may be passed, in the meter's unit; what is passed shows in
     /// [`LimitState::overdraft`](crate::LimitState::overdraft).
+    ///
+    /// ```
+    /// use costguard::{Limit, Money, Window};
+    ///
+    /// let limit = Limit::cost("user", "75.00".parse()?, Window::day()).overdraft("5.00".parse::<Money>()?);
+    /// assert_eq!(limit.allowed_overdraft(), 5_000_000_000);
+    /// # Ok::<(), costguard::Error>(())
+    /// ```
     #[must_use]
-    pub fn overdraft(mut self, amount: i64) -> Self {
-        self.overdraft = amount;
+    pub fn overdraft(mut self, amount: impl IntoAmount) -> Self {
+        self.overdraft = amount.into_amount();
         self
     }
 

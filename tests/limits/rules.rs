@@ -6,7 +6,7 @@ use std::time::Duration;
 use costguard::ops::RuleKind;
 use costguard::store::ManualClock;
 use costguard::store::embedded::Embedded;
-use costguard::{CostGuard, ErrorKind, Limit, Meter, Policy, Window};
+use costguard::{Amounts, CostGuard, Counter, ErrorKind, Estimate, Limit, Meter, Money, Policy, Window};
 
 use super::support::{START_MS, on_every_store};
 use super::{alice, at, denied, granted, of_tokens, only, tokens};
@@ -105,6 +105,23 @@ async fn a_fixed_limit_ignores_overrides() {
             assert_eq!(denial.limit.limit, Some(10));
             assert_eq!(guard.peek(&policy, &alice()).at(at(0)).await.unwrap()[0].limit, Some(10));
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn money_is_given_as_money_wherever_an_amount_of_a_meter_is() {
+    on_every_store(async |store| {
+        let (guard, dollars) = (store.guard(), |text: &str| text.parse::<Money>().unwrap());
+        let counter = Counter::new("user", Meter::COST, Window::day());
+        let policy = only(Limit::new(counter.clone(), dollars("75.00")).overdraft(dollars("5.00")));
+        assert_eq!(policy, only(Limit::new(counter.clone(), 75_000_000_000).overdraft(5_000_000_000)));
+        guard.set_limit(&alice(), &counter, dollars("100.00")).at(at(0)).await.unwrap();
+        let most = Estimate::at_most(Meter::COST, dollars("200.00"));
+        let mut hold = granted(guard.reserve(&policy, &alice(), most).at(at(0)).await.unwrap());
+        assert_eq!(hold.held(&Meter::COST), i64::from(dollars("105.00")));
+        hold.settle(Amounts::new().with(Meter::COST, dollars("0.07"))).await.unwrap();
+        assert_eq!(guard.peek(&policy, &alice()).at(at(0)).await.unwrap()[0].used, 70_000_000);
     })
     .await;
 }
