@@ -66,6 +66,23 @@ pub struct Denial {
     pub decided: Decided,
 }
 
+/// Every limit that refuses, in the policy's order, and when to try again: `user:alice cost per day, 1.00 of 1.00 used; try again
+/// in 3600 s`.
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut places = self.refused_by.clone();
+        places.sort_unstable();
+        for limit in places.into_iter().filter_map(|place| self.limits.get(place)) {
+            write!(f, "{limit}; ")?;
+        }
+        match self.retry_after {
+            // Never early.
+            Some(wait) => write!(f, "try again in {} s", wait.as_millis().div_ceil(1000)),
+            None => f.write_str("trying again will not help"),
+        }
+    }
+}
+
 /// Where a limit stands. Amounts are in the meter's unit: nano-dollars for `cost`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitState {
@@ -168,5 +185,41 @@ impl LimitState {
         (self.span_ms.1 != super::window::Span::NEVER_MS)
             .then(|| DateTime::from_timestamp_millis(self.span_ms.1))
             .flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Money;
+
+    #[test]
+    fn a_denial_reads_as_whoever_is_refused_would_log_it() {
+        let dollar = Limit::cost("user", Money::from_nanos(1_000_000_000), Window::day());
+        let calls = Limit::concurrency("org", 2);
+        let of = |limit: &Limit, kind: &str, id: &str, used, held| {
+            LimitState::new(limit, Scope::of_key(&format!("{kind}:{id}")), (0, 1), used, held)
+        };
+        let limits = vec![
+            of(&dollar, "user", "alice", 900_000_000, 100_000_000),
+            of(&calls, "org", "acme", 0, 1),
+            LimitState::block(Scope::of_key("user:alice"), (0, 1)),
+        ];
+        let denial = |refused_by: &[usize], retry_after| Denial {
+            limit: limits[refused_by[0]].clone(),
+            retry_after,
+            limits: limits.clone(),
+            refused_by: refused_by.to_vec(),
+            remembered: false,
+            decided: Decided::ByStore,
+        };
+        assert_eq!(
+            denial(&[0], Some(Duration::from_millis(3_599_001))).to_string(),
+            "user:alice cost per day, 0.90 of 1.00 used, 0.10 held; try again in 3600 s"
+        );
+        assert_eq!(
+            denial(&[2, 1], None).to_string(),
+            "org:acme concurrency open, 0 of 2 used, 1 held; user:alice is blocked; trying again will not help"
+        );
     }
 }
