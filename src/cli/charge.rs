@@ -107,7 +107,7 @@ pub(crate) async fn run(args: ChargeArgs) -> anyhow::Result<ExitCode> {
             Decision::Granted(grant) => {
                 Outcome::Done { word: "granted", limits: grant.limits, replayed: grant.replayed }
             }
-            Decision::Denied(denial) => Outcome::Denied(denial),
+            Decision::Denied(denial) => Outcome::Denied(Box::new(denial)),
         }
     } else {
         let mut charged = send!(guard.charge(&policy, &subject, given));
@@ -144,7 +144,7 @@ fn refusing(denial: &Denial) -> Vec<usize> {
 #[derive(Debug)]
 enum Outcome {
     Done { word: &'static str, limits: Vec<LimitState>, replayed: bool },
-    Denied(Denial),
+    Denied(Box<Denial>),
 }
 
 impl Outcome {

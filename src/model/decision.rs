@@ -77,7 +77,7 @@ impl fmt::Display for Denial {
         }
         match self.retry_after {
             // Never early.
-            Some(wait) => write!(f, "try again in {} s", wait.as_millis().div_ceil(1000)),
+            Some(wait) => write!(f, "try again in {} s", wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
             None => f.write_str("trying again will not help"),
         }
     }
@@ -214,7 +214,7 @@ mod tests {
             decided: Decided::ByStore,
         };
         assert_eq!(
-            denial(&[0], Some(Duration::from_millis(3_599_001))).to_string(),
+            denial(&[0], Some(Duration::from_micros(3_599_000_001))).to_string(),
             "user:alice cost per day, 0.90 of 1.00 used, 0.10 held; try again in 3600 s"
         );
         assert_eq!(
