@@ -21,10 +21,14 @@ local function rate(text, now_us, amount, limit, span, burst, forced, at_us, fil
   local parts, more = (empty_us - now_us) * limit + rest, amount * span_us
   if at_us and more < 0 then more = -math.min(-more, math.max((filled or most) - math.max(now_us - at_us, 0) * limit, 0)) end
   local fits = forced or parts + more <= most
-  -- What an earlier time finds fuller than can be reckoned stays as full.
-  local fullest = math.max(parts, 9e15)
+  local before = parts
   if fits then parts = parts + more end
-  if parts < 0 then parts = 0 elseif parts > fullest then parts = fullest end
+  if parts < 0 then
+    parts = 0
+  elseif parts > 9e15 then
+    -- What an earlier time finds fuller than can be reckoned stays as full.
+    parts = math.min(parts, math.max(before, 9e15))
+  end
   rest = parts % limit
   local after_us, keep_ms = (parts - rest) / limit, nil
   text = string.format('%d', now_us + after_us)

@@ -336,19 +336,17 @@ impl Endings {
         let observed = hold.observed.take().map(|observed| completed(&observed, &record.amounts(), &id));
         let (at_ms, outage, lent) = (hold.at_ms, hold.outage, hold.lent.take());
         let guard = lent.as_ref().map_or_else(|| engine.clone(), |lent| lent.engine.clone());
-        let (limits, observing, growing, ended, is_shared) =
-            (std::mem::take(&mut hold.limits), None, None, true, false);
         let owned = Hold {
             engine,
             id,
             key,
             record,
-            limits,
-            observed: observing,
-            growing,
+            limits: std::mem::take(&mut hold.limits),
+            observed: None,
+            growing: None,
             at_ms,
-            ended,
-            is_shared,
+            ended: true,
+            is_shared: false,
             outage,
             lent,
         };
