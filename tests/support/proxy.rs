@@ -161,10 +161,11 @@ impl Shared {
 async fn accept(listener: TcpListener, upstream: String, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
-        if shared.cut.borrow().0 {
+        let (is_cut, cuts) = *shared.cut.borrow();
+        if is_cut {
             continue;
         }
-        connections.spawn(connect(client, upstream.clone(), Arc::clone(&shared)));
+        connections.spawn(connect(client, upstream.clone(), Arc::clone(&shared), cuts));
         while connections.try_join_next().is_some() {}
     }
 }
@@ -172,17 +173,18 @@ async fn accept(listener: TcpListener, upstream: String, shared: Arc<Shared>) {
 /// What is to happen to a reply: nothing, or loss; with the needle, to arm it again where the call did not run.
 type Fates = Mutex<VecDeque<Option<Option<Vec<u8>>>>>;
 
-/// Serves one client until either side ends or a fault strikes; both connections close then.
-async fn connect(client: TcpStream, upstream: String, shared: Arc<Shared>) -> io::Result<()> {
+/// Serves one client until either side ends or a fault strikes; both connections close then. A cut that comes while it is let in,
+/// after so many, closes it as well.
+async fn connect(client: TcpStream, upstream: String, shared: Arc<Shared>, cuts: u64) -> io::Result<()> {
     let server = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let (fates, strandings) = (Fates::default(), shared.stranded.load(Ordering::SeqCst));
-    let (mut cut, number) = (shared.cut.subscribe(), shared.cut.borrow().1);
+    let mut cut = shared.cut.subscribe();
     tokio::select! {
-        _ = cut.wait_for(|(_, latest)| *latest != number) => Ok(()),
+        _ = cut.wait_for(|(_, latest)| *latest != cuts) => Ok(()),
         ended = pass_requests(from_client, to_server, &fates, &shared, strandings) => ended,
         ended = pass_replies(from_server, to_client, &fates, &shared, strandings) => ended,
     }
