@@ -123,5 +123,5 @@ async fn show(scope: Option<ScopeArg>, under: &RootArgs) -> anyhow::Result<()> {
     if let Some(scope) = &scope {
         rules = of_scope(rules, &subject, scope)?;
     }
-    list(&guard, under, root, "shown", &format!("{} in force", rules.len()), &rules)
+    list(&guard, under, "shown", &format!("{} in force", rules.len()), &rules)
 }

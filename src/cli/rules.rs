@@ -111,14 +111,7 @@ impl RuleArgs {
     /// Says that there was nothing to take away, and what is in force under the root.
     pub(crate) async fn report_nothing(&self, guard: &CostGuard, words: &str) -> anyhow::Result<()> {
         let rules = self.in_force(guard).await?;
-        list(
-            guard,
-            &self.under,
-            self.under.root_of_rule()?,
-            "nothing",
-            &format!("{} {words}", self.scope_text()),
-            &rules,
-        )
+        list(guard, &self.under, "nothing", &format!("{} {words}", self.scope_text()), &rules)
     }
 
     /// Says what was done, and what is in force for this scope now.
@@ -130,7 +123,7 @@ impl RuleArgs {
 
     async fn show(&self, guard: &CostGuard, done: &str, words: &str) -> anyhow::Result<()> {
         let own = of_scope(self.in_force(guard).await?, &self.subject()?, &self.scope)?;
-        list(guard, &self.under, self.under.root_of_rule()?, done, &format!("{} {words}", self.scope_text()), &own)
+        list(guard, &self.under, done, &format!("{} {words}", self.scope_text()), &own)
     }
 
     fn scope_text(&self) -> String {
@@ -184,12 +177,11 @@ impl<'a> JsonRule<'a> {
 pub(crate) fn list(
     guard: &CostGuard,
     under: &RootArgs,
-    root: &str,
     outcome: &str,
     words: &str,
     rules: &[Rule],
 ) -> anyhow::Result<()> {
-    let store = guard.store().describe();
+    let (store, root) = (guard.store().describe(), under.root_of_rule()?);
     if under.json {
         return print_json(&Json { store, root, outcome, rules: rules.iter().map(JsonRule::new).collect() });
     }

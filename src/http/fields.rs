@@ -8,7 +8,7 @@ use http::header::{HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::wait::{Told, until_reset, until_room};
-use crate::model::{LimitState, Meter};
+use crate::model::{LimitState, Meter, whole_seconds};
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -176,11 +176,6 @@ fn limit_item(shown: &Shown<'_>) -> String {
         item.extend([";t=", &whole_seconds(*reset).to_string()]);
     }
     item
-}
-
-/// Rounded up: who comes back a microsecond early is refused again.
-pub(super) fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0))
 }
 
 /// An amount in the unit of the fields: millionths of a dollar for money.

@@ -8,10 +8,10 @@ use http::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::fields::{Fields, policy_name, whole_seconds};
+use super::fields::{Fields, policy_name};
 use super::wait::Told;
 use crate::error::{Error, ErrorKind};
-use crate::model::{LimitState, Meter};
+use crate::model::{LimitState, Meter, advice, whole_seconds};
 
 /// The problem type of draft-ietf-httpapi-ratelimit-headers-11, section 5.1, and its title.
 const QUOTA_EXCEEDED: (&str, &str) = (
@@ -111,11 +111,7 @@ impl Rejection {
         let Told { denial, limit, retry_after, .. } = *told;
         let wait_s = retry_after.map(whole_seconds);
         let what = if shown(limit) { limit.to_string() } else { "a limit is reached".to_owned() };
-        let advice = match wait_s {
-            Some(wait_s) => format!("try again in {wait_s} s"),
-            None => "trying again will not help".to_owned(),
-        };
-        let mut rejection = Self::new(StatusCode::TOO_MANY_REQUESTS, format!("{what}; {advice}"));
+        let mut rejection = Self::new(StatusCode::TOO_MANY_REQUESTS, format!("{what}; {}", advice(retry_after)));
         let answer = &mut *rejection.answer;
         answer.fields = fields;
         (answer.problem.r#type, answer.problem.title) = QUOTA_EXCEEDED;

@@ -75,12 +75,21 @@ impl fmt::Display for Denial {
         for limit in places.into_iter().filter_map(|place| self.limits.get(place)) {
             write!(f, "{limit}; ")?;
         }
-        match self.retry_after {
-            // Never early.
-            Some(wait) => write!(f, "try again in {} s", wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
-            None => f.write_str("trying again will not help"),
-        }
+        f.write_str(&advice(self.retry_after))
     }
+}
+
+/// When to try again, for whoever was refused.
+pub(crate) fn advice(retry_after: Option<Duration>) -> String {
+    match retry_after {
+        Some(wait) => format!("try again in {} s", whole_seconds(wait)),
+        None => "trying again will not help".to_owned(),
+    }
+}
+
+/// Rounded up: who comes back a microsecond early is refused again.
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0))
 }
 
 /// Where a limit stands. Amounts are in the meter's unit: nano-dollars for `cost`.

@@ -21,6 +21,8 @@ mod window;
 pub use amount::{Amounts, IntoAmount, Meter};
 pub use catalogue::{PriceCatalogue, Unpriced};
 pub use decision::{Decision, Denial, Grant, LimitState};
+#[cfg(feature = "http")]
+pub(crate) use decision::{advice, whole_seconds};
 pub use estimate::Estimate;
 pub use money::Money;
 pub use outage::{Decided, Outage};

@@ -86,7 +86,7 @@ impl Admit<'_> {
             Decision::Granted(grant) => {
                 grant.decided = Decided::WithoutStore;
                 let (call, granted_ms) = (self.granted_call(grant)?, grant.taken_us / 1000);
-                let sent = Sent::new(self.request.receipt_key()?, call, granted_ms, cause.as_ref());
+                let sent = Sent::new(self.request.receipt_key()?, call).granted(granted_ms, cause.as_ref());
                 slot.push(Delivery::Call(sent))?;
                 away.deliver(self.request.engine);
             }
@@ -124,9 +124,6 @@ impl Admit<'_> {
         let (mut plan, mut answer) = engine.run(at_ms, |now_ms| self.call(now_ms)).await?;
         if answer.status() == "DENIED" {
             let (denial, now_us) = plan.denial(&mut answer)?;
-            if at_ms.is_none() {
-                engine.learn_time(sent, now_us);
-            }
             if may_remember {
                 engine.remember(&plan, &denial, sent, now_us);
             }
@@ -134,9 +131,6 @@ impl Admit<'_> {
         }
         answer.expect("GRANTED")?;
         let taken_us = answer.now_us()?;
-        if at_ms.is_none() && !answer.replayed {
-            engine.learn_time(sent, taken_us);
-        }
         let part = answer.status().parse().ok();
         let (limits, part) = match plan.granted(&mut answer, taken_us, false) {
             Err(_) if answer.replayed => (self.request.stand().await?, part),

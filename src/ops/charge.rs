@@ -86,7 +86,8 @@ impl Charge<'_> {
         // It counts against the share of this process as well.
         let request = Request { engine: &away.local, ..self.request.clone() };
         let charged = Charge { request, ..self.clone() }.charge().await?;
-        slot.push(Delivery::Call(Sent::new(self.request.receipt_key()?, call, now_ms, cause.as_ref())))?;
+        let sent = Sent::new(self.request.receipt_key()?, call).granted(now_ms, cause.as_ref());
+        slot.push(Delivery::Call(sent))?;
         away.deliver(self.request.engine);
         Ok(Charged { decided: Decided::WithoutStore, ..charged })
     }

@@ -172,6 +172,7 @@ impl Engine {
         let mut now_ms = at_ms.unwrap_or_else(|| self.now_ms());
         for _ in 0..MOST_STALE {
             let (plan, call) = name(now_ms)?;
+            let sent_ms = self.clock.now_ms();
             let mut answer = self.send(&call, durability).await?;
             match answer.status() {
                 "STALE" => {}
@@ -180,7 +181,12 @@ impl Engine {
                     self.rules.learn(plan.root());
                     continue;
                 }
-                _ => return Ok((plan, answer)),
+                _ => {
+                    if at_ms.is_none() {
+                        self.learn_time(sent_ms, &answer);
+                    }
+                    return Ok((plan, answer));
+                }
             }
             answer.word()?;
             // Any time of that second: the nearest to what we believed.
@@ -198,6 +204,22 @@ impl Engine {
             "the store's clock left the window of the request before it arrived, three times: its windows are shorter than \
              the way to the store, or its clock jumps",
         ))
+    }
+
+    /// Sets the clock right where the store decided at a time that was not between the sending of the request and now. Windows
+    /// are checked by the scripts; but rates have none, and what is decided without the store goes by this clock alone. `sent_ms`
+    /// is by our clock: another answer may have set the offset since.
+    fn learn_time(&self, sent_ms: i64, answer: &Answer) {
+        let Some(store_us) = answer.decided_us() else { return };
+        let (store_ms, offset_ms) = (store_us / 1000, self.offset_ms.load(Ordering::Relaxed));
+        let sent_ms = sent_ms.saturating_add(offset_ms);
+        let received_ms = self.clock.now_ms().saturating_add(offset_ms);
+        let wrong_by_ms = match store_ms {
+            early if early < sent_ms => early - sent_ms,
+            late if late > received_ms => late - received_ms,
+            _ => return,
+        };
+        self.offset_ms.store(offset_ms.saturating_add(wrong_by_ms), Ordering::Relaxed);
     }
 
     /// A remembered denial of what this plan asks for.
@@ -223,20 +245,6 @@ impl Engine {
             let amount = plan.entries[place].amount;
             denials.remember(plan.denial_key(), denial, (place, amount), ends, sent.generation);
         }
-    }
-
-    /// Sets the clock right where the store answered at a time that was not between the sending of the request and now. Windows
-    /// are checked by the scripts; but rates have none, and what is decided without the store goes by this clock alone.
-    pub(crate) fn learn_time(&self, sent: Sending, store_us: i64) {
-        let (store_ms, offset_ms) = (store_us / 1000, self.offset_ms.load(Ordering::Relaxed));
-        let sent_ms = sent.at.at_ms.saturating_add(offset_ms);
-        let received_ms = self.clock.now_ms().saturating_add(offset_ms);
-        let wrong_by_ms = match store_ms {
-            early if early < sent_ms => early - sent_ms,
-            late if late > received_ms => late - received_ms,
-            _ => return,
-        };
-        self.offset_ms.store(offset_ms.saturating_add(wrong_by_ms), Ordering::Relaxed);
     }
 
     fn moment(&self) -> Moment {
@@ -356,6 +364,14 @@ impl Answer {
     pub(crate) fn now_us(&mut self) -> Result<i64> {
         let (now_s, us) = (self.int()?, self.int()?);
         Ok(now_s.saturating_mul(1_000_000).saturating_add(us))
+    }
+
+    /// When it was decided, in microseconds since the epoch, of what says so: a decision, and no repeat of one. Nothing is taken.
+    fn decided_us(&self) -> Option<i64> {
+        let mut words = self.rest().split(' ');
+        let is_new = !self.replayed && matches!(words.next()?, "GRANTED" | "DENIED");
+        let (now_s, us) = (words.next()?.parse::<i64>().ok()?, words.next()?.parse::<i64>().ok()?);
+        is_new.then(|| now_s.saturating_mul(1_000_000).saturating_add(us))
     }
 
     /// Takes what follows a mark off the end; `None` when it is not there.

@@ -54,11 +54,16 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
-    /// A call that was granted at this time because of `cause`.
-    pub(crate) fn new(name: String, call: ScriptCall, granted_ms: i64, cause: Option<&Error>) -> Self {
+    pub(crate) fn new(name: String, call: ScriptCall) -> Self {
         let ScriptCall { script, keys, args, .. } = call;
+        let (script, contract) = (script.name().to_owned(), contract(script));
+        Self { name, script, contract, keys, args, unsure_since_ms: None }
+    }
+
+    /// Granted at this time because of `cause`.
+    pub(crate) fn granted(self, granted_ms: i64, cause: Option<&Error>) -> Self {
         let unsure_since_ms = cause.filter(|cause| cause.may_have_happened()).map(|_| granted_ms);
-        Self { name, script: script.name().to_owned(), contract: contract(script), keys, args, unsure_since_ms }
+        Self { unsure_since_ms, ..self }
     }
 
     fn call(&self) -> Result<ScriptCall> {

@@ -194,7 +194,7 @@ impl<'a> Reserve<'a> {
         Ok(match self.decide_without_store(id, away, outage).await? {
             Decision::Granted(mut hold) => {
                 // Should the store have it, it holds no longer than the record lives, and is settled once.
-                let reserve = Sent::new(hold.key.clone(), self.granted_call(id, &hold)?, hold.reserved_ms(), None);
+                let reserve = Sent::new(hold.key.clone(), self.granted_call(id, &hold)?);
                 let lent = Lent { engine: self.engine.clone(), reserve, slot: Some(slot) };
                 (hold.lent, hold.outage) = (Some(Box::new(lent)), outage);
                 Decision::Granted(hold)
@@ -228,15 +228,11 @@ impl<'a> Reserve<'a> {
             return Ok(Decision::Denied(denial));
         }
         let (plan, mut answer) = engine.run(at_ms, |now_ms| self.call(id, now_ms)).await?;
-        let is_repeat = answer.status() == "HELD";
         // An id of the crate's is known to nobody else.
-        let is_shared = is_repeat && self.is_known();
+        let is_shared = answer.status() == "HELD" && self.is_known();
         let (line, limits) = match answer.status() {
             "DENIED" => {
                 let (denial, now_us) = plan.denial(&mut answer)?;
-                if at_ms.is_none() {
-                    engine.learn_time(sent, now_us);
-                }
                 if may_remember {
                     engine.remember(&plan, &denial, sent, now_us);
                 }
@@ -249,9 +245,6 @@ impl<'a> Reserve<'a> {
             _ => self.granted(plan, &mut answer)?,
         };
         let record = Record::read(&line, &self.engine.prefix)?;
-        if at_ms.is_none() && !is_repeat {
-            engine.learn_time(sent, record.reserved_us);
-        }
         let (engine, key) = (self.engine.clone(), self.subject.hold_key(&self.engine.prefix, id)?);
         let (id, ended, outage, lent) = (id.to_owned(), false, Outage::Deny, None);
         let (observed, growing) = (None, None);
